@@ -1,0 +1,128 @@
+"""The contract that every codec keeps, and what decoding yields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from fpcodec.errors import InputError
+from fpcodec.pyramid import ImageGeometry, Pyramid, PyramidSpec
+
+Integers = npt.NDArray[np.int32]
+ClassMap = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a receiver accepts; checked before anything is allocated.
+
+    Attributes:
+        max_frame_bytes: Longest frame.
+        max_image_pixels: Most pixels of the original image.
+        max_network_pixels: Most pixels of the network input.
+        max_elements: Most feature values in the pyramid that the frame declares.
+    """
+
+    max_frame_bytes: int = 4 * 1024 * 1024
+    max_image_pixels: int = 64_000_000
+    max_network_pixels: int = 4_000_000
+    max_elements: int = 64_000_000
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The integers of one frame: exact on every machine.
+
+    Attributes:
+        codec_id: The frame's codec.
+        quality: 0..255 as on the wire.
+        image_size: ``(width, height)`` of the original image in pixels.
+        network_size: ``(width, height)`` of the network input in pixels.
+        symbols: Level name to quantised values, shape (K, H, W), int32.
+        step_maps: Level name to step classes, shape (H, W), uint8; absent where none was sent.
+        parents: Level name to the level its contexts used, or None.
+        ignored: Level name to the reason why a chunk that arrived was not decoded.
+    """
+
+    codec_id: int
+    quality: int
+    image_size: tuple[int, int]
+    network_size: tuple[int, int]
+    symbols: Mapping[str, Integers]
+    step_maps: Mapping[str, ClassMap] = field(default_factory=dict)
+    parents: Mapping[str, str | None] = field(default_factory=dict)
+    ignored: Mapping[str, str] = field(default_factory=dict)
+
+
+class Codec(Protocol):
+    """A frozen byte format for pyramids, and the floating-point work on both its sides."""
+
+    @property
+    def codec_id(self) -> int:
+        """The number in the frame: names a byte format for ever."""
+
+    @property
+    def stream_id(self) -> bytes:
+        """Identity of what both sides must share to decode: 32 bytes."""
+
+    @property
+    def tensors(self) -> Mapping[str, npt.NDArray[Any]]:
+        """Everything the codec was built from; the same tensors give the same codec."""
+
+    @property
+    def spec(self) -> PyramidSpec:
+        """The pyramids this codec was fitted to."""
+
+    def encode(self, pyramid: Pyramid, quality: float, levels: Sequence[str] | None = None) -> bytes:
+        """Code the key levels of a pyramid as one ``.fpc`` frame.
+
+        Args:
+            pyramid: Holds at least the levels to send.
+            quality: In [0, 1]; more is never fewer bytes.
+            levels: Level names to send; None for every coded level that the pyramid holds.
+
+        Raises:
+            InputError: A level is absent, derived, or holds NaN or infinity; the quality is out
+                of range.
+        """
+
+    def decode(
+        self, frame: bytes, limits: Limits | None = None, *, partial: bool = False
+    ) -> Decoded:
+        """Read a frame back to integers, exactly.
+
+        Args:
+            frame: The bytes of one frame.
+            limits: What this receiver accepts; None for the defaults.
+            partial: Decode what arrived with its chain of parents, and report the rest in
+                ``Decoded.ignored``, where chunks are lost or damaged.
+
+        Raises:
+            FormatError: The bytes are not a usable frame; the subclass says why.
+            ProfileMismatch: The frame was made with other tables.
+        """
+
+    def reconstruct(
+        self, decoded: Sequence[Decoded], geometries: Sequence[ImageGeometry]
+    ) -> list[Pyramid]:
+        """Turn integers into pyramids with every level present (floating-point, batched).
+
+        Args:
+            decoded: Frames of one network size.
+            geometries: One per frame.
+        """
+
+
+def quality_byte(quality: float) -> int:
+    """The wire's 0..255 for a quality in [0, 1].
+
+    Raises:
+        InputError: The quality is not a number in [0, 1].
+    """
+    if not 0.0 <= quality <= 1.0:
+        raise InputError(f"quality {quality} is not in [0, 1]; 0 is the smallest frame, 1 the best")
+    return round(quality * 255)

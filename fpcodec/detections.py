@@ -1,0 +1,65 @@
+"""Detections: what a detector finds in one image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fpcodec.errors import InputError
+
+SCALES = ("small", "medium", "large")
+"""COCO's object scales: box areas below 32², up to 96², and above, in image pixels."""
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Boxes found in one image, best first.
+
+    Attributes:
+        boxes: Shape (N, 4), float32, ``x1 y1 x2 y2`` in pixels of the original image.
+        scores: Shape (N,), float32, in [0, 1].
+        labels: Shape (N,), int64, indices into the detector's ``labels``.
+        masks: Shape (N, H, W), bool, over the original image, or None where there are none.
+    """
+
+    boxes: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    masks: npt.NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.scores)
+        if self.boxes.shape != (count, 4) or self.labels.shape != (count,):
+            raise InputError(
+                f"detections disagree: boxes {self.boxes.shape}, scores {self.scores.shape}, "
+                f"labels {self.labels.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def areas(self) -> npt.NDArray[np.float32]:
+        """Box areas in square image pixels, shape (N,)."""
+        sides = np.maximum(self.boxes[:, 2:] - self.boxes[:, :2], 0)
+        return np.asarray(sides[:, 0] * sides[:, 1], np.float32)
+
+    def scales(self, min_score: float = 0.3) -> tuple[str, ...]:
+        """COCO scales of the boxes that score at least ``min_score``, in SCALES' order."""
+        index = np.digitize(self.areas[self.scores >= min_score], [32.0**2, 96.0**2])
+        return tuple(scale for i, scale in enumerate(SCALES) if (index == i).any())
+
+    def to_dicts(self, labels: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """JSON-able list of boxes, with label names where they are known."""
+        return [
+            {
+                "box": [round(float(value), 2) for value in box],
+                "score": round(float(score), 4),
+                "label": labels[label] if 0 <= label < len(labels) else str(int(label)),
+            }
+            for box, score, label in zip(self.boxes, self.scores, self.labels, strict=True)
+        ]
