@@ -1,0 +1,206 @@
+"""Frames of coded levels: what ``uniform`` and ``pca`` share between integers and bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fpcodec.bitstream import Chunk, Frame, read_frame, write_frame
+from fpcodec.codecs.base import ClassMap, Decoded, Integers, Limits
+from fpcodec.codecs.coefficients import LevelPlanes, code_level
+from fpcodec.codecs.tables import CodecTables, TableSet
+from fpcodec.entropy import Backend, SymbolCoder, SymbolReader, SymbolWriter, default_backend
+from fpcodec.errors import (
+    InputError,
+    InvalidField,
+    LimitExceeded,
+    ProfileMismatch,
+    UnknownCodec,
+)
+from fpcodec.pyramid import PyramidSpec
+
+CODEC_NAMES = {1: "uniform", 2: "pca", 3: "learned"}
+"""Codec ids that name a byte format; an id is never used again for another."""
+
+
+@dataclass(frozen=True)
+class QuantisedLevel:
+    """What an encoder decided for one level.
+
+    Attributes:
+        symbols: Shape (K, H, W), int32.
+        classes: Step classes, shape (H, W), or None for no step map.
+    """
+
+    symbols: Integers
+    classes: ClassMap | None = None
+
+
+@dataclass(frozen=True)
+class ChunkCoder:
+    """Turns quantised levels into a frame and back.
+
+    Attributes:
+        codec_id: The byte format.
+        spec: The pyramids.
+        components: Components coded per level.
+        tables: The profile's tables.
+        stream_id: Identity of the profile; its first bytes go into every frame.
+    """
+
+    codec_id: int
+    spec: PyramidSpec
+    components: Mapping[str, int]
+    tables: CodecTables
+    stream_id: bytes
+
+    def write(
+        self,
+        levels: Mapping[str, QuantisedLevel],
+        quality: int,
+        image_size: tuple[int, int],
+        network_size: tuple[int, int],
+        backend: Backend | None = None,
+    ) -> bytes:
+        """Code levels as one frame, each with the nearest coarser one as its parent."""
+        backend = backend or default_backend()
+        chunks: list[Chunk] = []
+        parent: LevelPlanes | None = None
+        for name in order_levels(self.spec, levels):
+            level, writer = levels[name], SymbolWriter(backend)
+            tables = self.tables.get(name, parent is not None, quality)
+            planes = code_quantised(writer, tables, level, parent)
+            chunks.append(Chunk(self.spec.index(name), parent is not None,
+                                level.classes is not None, writer.finish()))  # fmt: skip
+            parent = planes
+        frame = Frame(self.codec_id, self.stream_id[:6], quality, image_size, network_size,
+                      tuple(chunks))  # fmt: skip
+        return write_frame(frame)
+
+    def read(
+        self,
+        data: bytes,
+        limits: Limits | None = None,
+        *,
+        partial: bool = False,
+        backend: Backend | None = None,
+    ) -> Decoded:
+        """Read a frame back to integers.
+
+        Raises:
+            FormatError: The bytes are not a usable frame.
+            ProfileMismatch: They were made with another profile.
+        """
+        limits = limits or Limits()
+        frame = read_frame(data, limits, partial=partial)
+        self._check(frame, limits)
+        backend = backend or default_backend()
+        symbols: dict[str, Integers] = {}
+        maps: dict[str, ClassMap] = {}
+        parents: dict[str, str | None] = {}
+        ignored: dict[str, str] = {}
+        planes: dict[int, LevelPlanes] = {}
+        for chunk in frame.chunks:
+            name, above = self.spec.names[chunk.level], frame.parent_of(chunk)
+            if chunk.data is None:
+                ignored[name] = chunk.problem
+                continue
+            if above is not None and above.level not in planes:
+                ignored[name] = f"its parent {self.spec.names[above.level]} did not arrive"
+                continue
+            reader = SymbolReader(chunk.data, backend)
+            _, height, width = self.spec.shape(name, frame.network_size)
+            code = code_level(
+                reader,
+                self.tables.get(name, chunk.has_parent, frame.quality),
+                (self.components[name], height, width),
+                has_map=chunk.has_map,
+                parent=planes[above.level] if above is not None else None,
+            )
+            reader.finish()
+            planes[chunk.level] = code.planes
+            symbols[name] = code.symbols
+            parents[name] = None if above is None else self.spec.names[above.level]
+            if code.classes is not None:
+                maps[name] = code.classes.astype(np.uint8)
+        return Decoded(frame.codec_id, frame.quality, frame.image_size, frame.network_size,
+                       symbols, maps, parents, ignored)  # fmt: skip
+
+    def _check(self, frame: Frame, limits: Limits) -> None:
+        if frame.codec_id not in CODEC_NAMES:
+            raise UnknownCodec(f"codec id {frame.codec_id} is unknown; this release has "
+                               f"{', '.join(f'{k} ({v})' for k, v in CODEC_NAMES.items())}")  # fmt: skip
+        if (frame.codec_id, frame.stream_prefix) != (self.codec_id, self.stream_id[:6]):
+            raise ProfileMismatch(
+                f"frame was made by codec {frame.codec_id} with profile {frame.stream_prefix.hex()}; "
+                f"this is codec {self.codec_id} with {self.stream_id[:6].hex()}; "
+                "use the same profile on both sides"
+            )
+        for chunk in frame.chunks:
+            name = self.spec.names[chunk.level] if chunk.level < len(self.spec.levels) else ""
+            if name not in self.components:
+                raise InvalidField(f"chunk {chunk.level} is not a coded level of this profile")
+        elements = self.spec.elements(frame.network_size)
+        if elements > limits.max_elements:
+            raise LimitExceeded(f"frame declares {elements} feature values, above the limit of "
+                                f"{limits.max_elements}; use a smaller input or raise the limit")  # fmt: skip
+
+
+def order_levels(spec: PyramidSpec, names: Sequence[str] | Mapping[str, object]) -> list[str]:
+    """Level names coarsest first, as a frame stores them."""
+    return sorted(names, key=spec.index, reverse=True)
+
+
+def select_levels(
+    spec: PyramidSpec, levels: Sequence[str] | None, present: Mapping[str, object]
+) -> tuple[str, ...]:
+    """Which levels to send: those named, or every coded level that is present.
+
+    Raises:
+        InputError: A level is unknown, derived or absent.
+    """
+    if levels is None:
+        return tuple(name for name in spec.coded_names if name in present)
+    for name in levels:
+        if spec[name].derived_from is not None:
+            raise InputError(f"level {name} is derived from {spec[name].derived_from} on the "
+                             f"server; send {spec[name].derived_from} instead")  # fmt: skip
+        if name not in present:
+            raise InputError(f"level {name} was not extracted; extract it before encoding")
+    return tuple(name for name in spec.coded_names if name in levels)
+
+
+def code_quantised(
+    coder: SymbolCoder, tables: TableSet, level: QuantisedLevel, parent: LevelPlanes | None
+) -> LevelPlanes:
+    """Code one quantised level; returns what finer levels may look at."""
+    classes = None if level.classes is None else level.classes.astype(np.int32)
+    shape = level.symbols.shape
+    code = code_level(
+        coder,
+        tables,
+        (shape[0], shape[1], shape[2]),
+        has_map=classes is not None,
+        parent=parent,
+        symbols=level.symbols,
+        classes=classes,
+    )
+    return code.planes
+
+
+def count_frame(
+    coder: SymbolCoder,
+    tables: Callable[[str, bool, int], TableSet],
+    *,
+    spec: PyramidSpec,
+    levels: Mapping[str, QuantisedLevel],
+    quality: int,
+    parents: bool,
+) -> None:
+    """Run a frame's symbols through a counter or meter, with or without parents."""
+    parent: LevelPlanes | None = None
+    for name in order_levels(spec, levels):
+        used = parent if parents else None
+        parent = code_quantised(coder, tables(name, used is not None, quality), levels[name], used)

@@ -1,0 +1,173 @@
+"""``pca``: a channel basis per level, quantised finely where a linear probe expects a response.
+
+Everything is closed-form: one calibration pass over unlabelled images gives each level's mean,
+principal components and probe, and the tables are counted. The probe predicts the head's
+response S from the level's own features and their absolute values, so the edge knows where the
+head will look without running it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fpcodec.codecs.base import ClassMap, Decoded, Integers, Limits, quality_byte
+from fpcodec.codecs.chunks import ChunkCoder, QuantisedLevel, select_levels
+from fpcodec.codecs.identity import stream_id
+from fpcodec.codecs.tables import CodecTables
+from fpcodec.entropy import Backend
+from fpcodec.errors import ProfileError
+from fpcodec.pyramid import Array, ImageGeometry, Pyramid, PyramidSpec
+from fpcodec.reconstruct.base import Recoverer
+
+ROUNDING = 0.4
+"""A magnitude rounds up from 0.6 of a step: below a half, zeros are cheaper than they are wrong."""
+
+Tensors = Mapping[str, npt.NDArray[Any]]
+
+
+class PcaCodec:
+    """Codec id 2.
+
+    Args:
+        spec: The pyramids.
+        tensors: Per coded level ``<level>.mean`` (C,), ``<level>.basis`` (C, K) with orthogonal
+            columns of one length (the level's unit: its root mean component deviation) and
+            ``<level>.probe`` (2C + 1,); ``steps`` (256, classes) in those units and
+            ``thresholds`` (256, classes - 1) on the probe, by wire quality; ``tables.*``.
+        recoverer: Fills the levels that were not sent.
+        backend: The entropy coder; None for the fastest installed.
+
+    Raises:
+        ProfileError: A tensor is missing or misshapen.
+    """
+
+    codec_id = 2
+
+    def __init__(
+        self,
+        spec: PyramidSpec,
+        tensors: Tensors,
+        recoverer: Recoverer,
+        backend: Backend | None = None,
+    ) -> None:
+        self.spec, self.tensors, self.recoverer = spec, dict(tensors), recoverer
+        self._backend = backend
+        self._check()
+
+    def _check(self) -> None:
+        for name in self.spec.coded_names:
+            channels = self.spec[name].channels
+            for key, size in (("mean", channels), ("basis", channels), ("probe", 2 * channels + 1)):
+                found = self.tensors.get(f"{name}.{key}")
+                if found is None or len(found) != size or not np.isfinite(found).all():
+                    raise ProfileError(f"tensor {name}.{key} is missing or damaged; "
+                                       "calibrate the profile again")  # fmt: skip
+        steps, thresholds = self.tensors.get("steps"), self.tensors.get("thresholds")
+        if steps is None or thresholds is None or not (len(steps) == len(thresholds) == 256):
+            raise ProfileError("steps and thresholds are not given for 256 qualities")
+
+    @cached_property
+    def components(self) -> dict[str, int]:
+        """Components kept per coded level."""
+        return {name: self.tensors[f"{name}.basis"].shape[1] for name in self.spec.coded_names}
+
+    @cached_property
+    def stream_id(self) -> bytes:
+        """Identity of what both sides must share: tables, bases, means and steps."""
+        return stream_id(self.codec_id, self.spec, self.tensors, edge_only=("probe", "thresholds"))
+
+    @cached_property
+    def coder(self) -> ChunkCoder:
+        """Integers to bytes and back."""
+        tables = CodecTables({k: v for k, v in self.tensors.items() if k.startswith("tables.")})
+        tables.check(self.components)
+        return ChunkCoder(self.codec_id, self.spec, self.components, tables, self.stream_id)
+
+    @cached_property
+    def _forward(self) -> dict[str, tuple[Array, Array]]:
+        """Per level the analysis matrix (K, C) and what it makes of the mean (K, 1)."""
+        out = {}
+        for name in self.spec.coded_names:
+            basis = self.tensors[f"{name}.basis"]
+            matrix = np.ascontiguousarray((basis / (basis**2).sum(axis=0)).T, np.float32)
+            out[name] = (matrix, (matrix @ self.tensors[f"{name}.mean"])[:, None])
+        return out
+
+    def response(self, name: str, features: Array) -> Array:
+        """The probe's prediction of log S, shape (H, W)."""
+        probe = self.tensors[f"{name}.probe"]
+        channels = len(features)
+        flat = features.reshape(channels, -1)
+        value = probe[:channels] @ flat + probe[channels:-1] @ np.abs(flat) + probe[-1]
+        return np.asarray(value.reshape(features.shape[1:]), np.float32)
+
+    def step_map(self, name: str, features: Array, quality: int) -> ClassMap:
+        """Step class per position: how many thresholds the probe passes nearby."""
+        peak = _peak(self.response(name, features))
+        return np.searchsorted(self.tensors["thresholds"][quality], peak).astype(np.uint8)
+
+    def quantise(self, pyramid: Pyramid, quality: int, names: Sequence[str]) -> dict[str, QuantisedLevel]:
+        """Integers of the named levels at a wire quality."""
+        return {name: self._quantise(name, pyramid.levels[name], quality) for name in names}
+
+    def _quantise(self, name: str, features: Array, quality: int) -> QuantisedLevel:
+        classes = self.step_map(name, features, quality)
+        matrix, mean = self._forward[name]
+        step = np.asarray(self.tensors["steps"][quality], np.float32)[classes.ravel()]
+        scaled = matrix @ features.reshape(len(features), -1)
+        scaled -= mean
+        scaled /= step
+        symbols = (scaled + np.copysign(np.float32(ROUNDING), scaled)).astype(np.int32)
+        return QuantisedLevel(symbols.reshape(-1, *features.shape[1:]), classes)
+
+    def encode(self, pyramid: Pyramid, quality: float, levels: Sequence[str] | None = None) -> bytes:
+        """Code the key levels as one frame; see ``Codec.encode``."""
+        names = select_levels(self.spec, levels, pyramid.levels)
+        Pyramid(self.spec, {x: pyramid.levels[x] for x in names}, pyramid.geometry).require_finite()
+        wire = quality_byte(quality)
+        quantised = self.quantise(pyramid, wire, names)
+        geometry = pyramid.geometry
+        return self.coder.write(
+            quantised, wire, geometry.image_size, geometry.network_size, self._backend
+        )
+
+    def decode(
+        self, frame: bytes, limits: Limits | None = None, *, partial: bool = False
+    ) -> Decoded:
+        """Read a frame back to integers, exactly; see ``Codec.decode``."""
+        return self.coder.read(frame, limits, partial=partial, backend=self._backend)
+
+    def reconstruct(
+        self, decoded: Sequence[Decoded], geometries: Sequence[ImageGeometry]
+    ) -> list[Pyramid]:
+        """Turn integers into full pyramids; see ``Codec.reconstruct``."""
+        pyramids = []
+        for frame, geometry in zip(decoded, geometries, strict=True):
+            levels = {
+                name: self._dequantise(name, symbols, frame.step_maps.get(name), frame.quality)
+                for name, symbols in frame.symbols.items()
+            }
+            pyramids.append(Pyramid(self.spec, levels, geometry))
+        return self.recoverer.recover(pyramids)
+
+    def _dequantise(
+        self, name: str, symbols: Integers, classes: ClassMap | None, quality: int
+    ) -> Array:
+        shape = symbols.shape
+        steps = np.asarray(self.tensors["steps"][quality], np.float32)
+        step = steps[0] if classes is None else steps[classes.ravel()]
+        values = self.tensors[f"{name}.basis"] @ (symbols.reshape(shape[0], -1) * step)
+        values += self.tensors[f"{name}.mean"][:, None]
+        return np.asarray(values.reshape(-1, *shape[1:]), np.float32)
+
+
+def _peak(plane: Array) -> Array:
+    """Maximum over each position's 3 x 3 surroundings."""
+    padded = np.pad(plane, 1, constant_values=-np.inf)
+    rows = np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])
+    return np.asarray(np.maximum(np.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:]), np.float32)
