@@ -1,0 +1,264 @@
+"""Profiles: the folder that edge and server deploy.
+
+    profile.json        what is here: format version, codec, detector, measured facts, sha256s
+    codec.safetensors   the codec's tensors and tables, and the recoverer's weights
+    edge.onnx ...       the detector's files, named in profile.json
+
+``stream_id`` covers only what both sides must share to decode; every file has a sha256 beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fpcodec.codecs.chunks import CODEC_NAMES
+from fpcodec.codecs.pca import PcaCodec
+from fpcodec.codecs.uniform import UniformCodec
+from fpcodec.errors import InputError, ProfileError
+from fpcodec.pyramid import PyramidSpec
+from fpcodec.reconstruct.interpolation import InterpolationRecoverer
+
+if TYPE_CHECKING:
+    from fpcodec.codecs.base import Codec
+    from fpcodec.detectors.base import Detector
+
+FORMAT_VERSION = 1
+MANIFEST = "profile.json"
+TENSORS = "codec.safetensors"
+
+_CODECS = {1: UniformCodec, 2: PcaCodec}
+_RECOVERY = "recovery."
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A codec fitted to one detector.
+
+    Attributes:
+        name: For people.
+        codec: Ready to encode and decode.
+        recovery: The recoverer's tensors.
+        detector_config: What ``detectors.factory`` opens.
+        labels: Class names.
+        key_levels: Object scale to the levels it needs, as calibration measured.
+        measured: Facts from calibration: images, bytes by quality, agreement by levels.
+        path: The folder it was loaded from.
+    """
+
+    name: str
+    codec: Codec
+    recovery: Mapping[str, npt.NDArray[np.float32]]
+    detector_config: Mapping[str, Any]
+    labels: tuple[str, ...] = ()
+    key_levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    measured: Mapping[str, Any] = field(default_factory=dict)
+    path: Path | None = None
+
+    @property
+    def spec(self) -> PyramidSpec:
+        """The pyramid at the cut."""
+        return self.codec.spec
+
+    @property
+    def stream_id(self) -> bytes:
+        """Identity of what both sides must share: 32 bytes."""
+        return self.codec.stream_id
+
+    @classmethod
+    def load(cls, path: Path | str) -> Profile:
+        """Load a profile folder.
+
+        Raises:
+            ProfileError: It is absent, damaged or of an unknown format version.
+        """
+        folder = Path(path)
+        manifest = _read_manifest(folder)
+        try:
+            tensors = _load_tensors(folder / TENSORS, manifest["files"][TENSORS])
+            spec = PyramidSpec.from_dict(manifest["spec"])
+            recovery = {
+                key[len(_RECOVERY) :]: value
+                for key, value in tensors.items()
+                if key.startswith(_RECOVERY)
+            }
+            own = {k: v for k, v in tensors.items() if not k.startswith(_RECOVERY)}
+            codec = make_codec(int(manifest["codec_id"]), spec, own, recovery)
+            profile = cls(
+                name=str(manifest["name"]),
+                codec=codec,
+                recovery=recovery,
+                detector_config=dict(manifest["detector"]),
+                labels=tuple(manifest["labels"]),
+                key_levels={k: tuple(v) for k, v in manifest["key_levels"].items()},
+                measured=dict(manifest["measured"]),
+                path=folder,
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ProfileError(f"{folder / MANIFEST} is incomplete ({error}); calibrate again") from error
+        if profile.stream_id.hex() != manifest.get("stream_id"):
+            raise ProfileError(f"{folder}: tensors do not give the stream id in {MANIFEST}; "
+                               "copy the folder again")  # fmt: skip
+        return profile
+
+    def save(self, path: Path | str, detector: Any = None) -> Profile:
+        """Write the profile as a folder, whole or not at all.
+
+        Args:
+            path: The folder; an old profile there is replaced, any other folder is not.
+            detector: Whose files are exported into it; None copies those of ``self.path``.
+
+        Returns:
+            The profile as it lies there.
+
+        Raises:
+            InputError: Something that is not a profile is in the way.
+        """
+        folder = Path(path)
+        if folder.exists() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
+            raise InputError(f"{folder} exists and is not a profile; choose another folder")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
+            scratch = Path(name) / "profile"
+            scratch.mkdir()
+            config = dict(self.detector_config)
+            if detector is not None:
+                config = detector.export(scratch)
+            elif self.path is not None:
+                _copy_detector_files(self.path, scratch)
+            self._write_tensors(scratch / TENSORS)
+            manifest = self._manifest(config, scratch)
+            (scratch / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+            if folder.exists():
+                folder.rename(Path(name) / "old")
+            scratch.rename(folder)
+            os.chmod(folder, 0o755)
+        return Profile.load(folder)
+
+    def _write_tensors(self, path: Path) -> None:
+        from safetensors.numpy import save_file
+
+        own = self.codec.tensors
+        tensors = {**own, **{f"{_RECOVERY}{k}": v for k, v in self.recovery.items()}}
+        save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, path)
+
+    def _manifest(self, config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        return {
+            "format_version": FORMAT_VERSION,
+            "name": self.name,
+            "stream_id": self.stream_id.hex(),
+            "codec_id": self.codec.codec_id,
+            "codec": CODEC_NAMES[self.codec.codec_id],
+            "spec": self.spec.to_dict(),
+            "labels": list(self.labels),
+            "key_levels": {k: list(v) for k, v in self.key_levels.items()},
+            "measured": dict(self.measured),
+            "detector": dict(config),
+            "files": {x.name: _sha256(x) for x in sorted(folder.iterdir()) if x.name != MANIFEST},
+        }
+
+    def verify(self) -> None:
+        """Check every file against its sha256.
+
+        Raises:
+            ProfileError: A file is missing or was changed.
+        """
+        if self.path is None:
+            raise ProfileError("this profile is not in a folder; save it first")
+        for name, expected in _read_manifest(self.path)["files"].items():
+            file = self.path / name
+            if not file.is_file():
+                raise ProfileError(f"{file} is missing; copy the profile again")
+            if _sha256(file) != expected:
+                raise ProfileError(f"{file} was changed since the profile was written; copy it again")
+
+    def open_detector(
+        self, role: str = "both", threads: int | None = None, providers: Sequence[str] = ()
+    ) -> Detector:
+        """Open the detector's edge half, server half or both.
+
+        Raises:
+            ModelError: It cannot be opened; the message says why.
+        """
+        from fpcodec.detectors.factory import detector_from_config
+
+        folder = self.path or Path()
+        return detector_from_config(self.detector_config, folder, role, threads, providers)
+
+
+def embedded_profile_path() -> Path:
+    """Folder of the ``tiny`` profile that ships with the package."""
+    return Path(__file__).parent / "assets" / "tiny"
+
+
+def make_codec(
+    codec_id: int,
+    spec: PyramidSpec,
+    tensors: Mapping[str, npt.NDArray[Any]],
+    recovery: Mapping[str, npt.NDArray[np.float32]],
+) -> Codec:
+    """Build a codec from its tensors.
+
+    Raises:
+        ProfileError: The codec id is unknown, or a tensor is missing.
+    """
+    if codec_id not in _CODECS:
+        raise ProfileError(f"codec id {codec_id} is unknown; this release has "
+                           f"{', '.join(map(str, _CODECS))}")  # fmt: skip
+    return _CODECS[codec_id](spec, tensors, InterpolationRecoverer(spec, recovery))
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ProfileError(f"{folder} is not a profile: it has no {MANIFEST}; "
+                           "make one with fpcodec calibrate")  # fmt: skip
+    try:
+        manifest = json.loads(path.read_text())
+    except ValueError as error:
+        raise ProfileError(f"{path} is not JSON ({error}); copy the profile again") from error
+    if not isinstance(manifest, dict):
+        raise ProfileError(f"{path} is not a manifest; copy the profile again")
+    if manifest.get("format_version") != FORMAT_VERSION:
+        raise ProfileError(f"{path}: format version {manifest.get('format_version')} is unknown; "
+                           f"this release reads {FORMAT_VERSION}")  # fmt: skip
+    return manifest
+
+
+def _load_tensors(path: Path, expected: str) -> dict[str, npt.NDArray[Any]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    if not path.is_file():
+        raise ProfileError(f"{path} is missing; copy the profile again")
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != expected:
+        raise ProfileError(f"{path} was changed since the profile was written; copy it again")
+    try:
+        return dict(load(data))
+    except SafetensorError as error:
+        raise ProfileError(f"{path} is not a safetensors file ({error})") from error
+
+
+def _copy_detector_files(source: Path, target: Path) -> None:
+    for file in source.iterdir():
+        if file.is_file() and file.name not in (MANIFEST, TENSORS):
+            shutil.copyfile(file, target / file.name)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,145 @@
+"""The two halves of one detection: image to frame on the edge, frame to detections behind it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fpcodec.bitstream import read_frame
+from fpcodec.codecs.base import Limits
+from fpcodec.detections import Detections
+from fpcodec.detectors.base import Image
+from fpcodec.profile import Profile
+from fpcodec.pyramid import Pyramid
+
+
+@dataclass(frozen=True)
+class EncodedFrame:
+    """What the edge sends for one image.
+
+    Attributes:
+        data: The ``.fpc`` frame.
+        chunk_bytes: Level name to the bytes of its chunk.
+        timings_ms: ``extract`` and ``encode``.
+        pyramid: The features before coding, with the levels that were extracted.
+    """
+
+    data: bytes
+    chunk_bytes: Mapping[str, int]
+    timings_ms: Mapping[str, float]
+    pyramid: Pyramid
+
+
+@dataclass(frozen=True)
+class ServerAnswer:
+    """What the server makes of one frame.
+
+    Attributes:
+        detections: In pixels of the original image.
+        levels_used: Levels decoded from the frame, finest first.
+        levels_recovered: Levels predicted or derived, finest first.
+        levels_ignored: Level name to the reason why its chunk was not used.
+        timings_ms: ``decode``, ``reconstruct`` and ``head``.
+    """
+
+    detections: Detections
+    levels_used: tuple[str, ...]
+    levels_recovered: tuple[str, ...]
+    levels_ignored: Mapping[str, str]
+    timings_ms: Mapping[str, float]
+
+
+class EdgeHalf:
+    """Backbone, pyramid and encoder.
+
+    Args:
+        profile: The codec and its detector.
+        threads: Threads of the network; None for the runtime's choice.
+        providers: onnxruntime execution providers in order of preference.
+    """
+
+    def __init__(
+        self, profile: Profile, *, threads: int | None = None, providers: Sequence[str] = ()
+    ) -> None:
+        self.profile = profile
+        self.detector = profile.open_detector("edge", threads, providers)
+
+    def encode(
+        self, image: Image, *, quality: float = 0.5, levels: Sequence[str] | None = None
+    ) -> EncodedFrame:
+        """Turn one image into a frame.
+
+        Args:
+            image: Shape (H, W, 3), uint8, RGB.
+            quality: In [0, 1].
+            levels: Key levels; None for all. Only what they need is computed.
+
+        Raises:
+            InputError: The image, the quality or a level cannot be used.
+        """
+        start = time.perf_counter()
+        pyramid = self.detector.extract(image, levels)
+        extracted = time.perf_counter()
+        data = self.profile.codec.encode(pyramid, quality, levels)
+        done = time.perf_counter()
+        timings = {"extract": 1e3 * (extracted - start), "encode": 1e3 * (done - extracted)}
+        return EncodedFrame(data, chunk_bytes(data, self.profile), timings, pyramid)
+
+
+class ServerHalf:
+    """Decoder, recovery and head.
+
+    Args:
+        profile: The codec and its detector.
+        threads: Threads of the network; None for the runtime's choice.
+        providers: onnxruntime execution providers in order of preference.
+        limits: What frames may declare.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        *,
+        threads: int | None = None,
+        providers: Sequence[str] = (),
+        limits: Limits | None = None,
+    ) -> None:
+        self.profile, self.limits = profile, limits or Limits()
+        self.detector = profile.open_detector("server", threads, providers)
+
+    def infer(self, frame: bytes) -> ServerAnswer:
+        """Turn one frame into detections.
+
+        Raises:
+            FormatError: The bytes are not a usable frame.
+            ProfileMismatch: They were made with another profile.
+        """
+        start = time.perf_counter()
+        codec = self.profile.codec
+        decoded = codec.decode(frame, self.limits)
+        at_decoded = time.perf_counter()
+        geometry = self.detector.geometry(decoded.image_size, decoded.network_size)
+        pyramid = codec.reconstruct([decoded], [geometry])[0]
+        at_reconstructed = time.perf_counter()
+        detections = self.detector.detect(pyramid)
+        done = time.perf_counter()
+        used = tuple(name for name in codec.spec.names if name in decoded.symbols)
+        return ServerAnswer(
+            detections,
+            used,
+            tuple(name for name in codec.spec.names if name not in used),
+            decoded.ignored,
+            {
+                "decode": 1e3 * (at_decoded - start),
+                "reconstruct": 1e3 * (at_reconstructed - at_decoded),
+                "head": 1e3 * (done - at_reconstructed),
+            },
+        )
+
+
+def chunk_bytes(frame: bytes, profile: Profile) -> dict[str, int]:
+    """Bytes of each chunk of a frame, by level name, finest first."""
+    parsed = read_frame(frame, Limits(max_frame_bytes=max(len(frame), 1)))
+    sizes = {profile.spec.names[x.level]: len(x.data or b"") for x in parsed.chunks}
+    return {name: sizes[name] for name in profile.spec.names if name in sizes}
