@@ -135,11 +135,15 @@ def read_frame(data: bytes, limits: Limits | None = None, *, partial: bool = Fal
     if data[:3] != MAGIC[: len(data)]:
         raise BadMagic(f"starts with {bytes(data[:3])!r}, not {MAGIC!r}: not an .fpc frame")
     if len(data) > limits.max_frame_bytes:
-        raise LimitExceeded(f"frame of {len(data)} bytes is above the limit of "
-                            f"{limits.max_frame_bytes}; lower the quality or send fewer levels")  # fmt: skip
+        raise LimitExceeded(
+            f"frame of {len(data)} bytes is above the limit of {limits.max_frame_bytes}; "
+            "lower the quality or send fewer levels"
+        )
     reader = _Reader(data)
     if len(data) > 3 and data[3] != VERSION:
-        raise UnsupportedVersion(f"frame version {data[3]} is unknown; this release reads {VERSION}")
+        raise UnsupportedVersion(
+            f"frame version {data[3]} is unknown; this release reads {VERSION}"
+        )
     fixed = reader.take(_FIXED_BYTES)
     present, parents, maps = fixed[12:15]
     image_size = (reader.varint(), reader.varint())
@@ -207,9 +211,7 @@ class _Reader:
 
     def take(self, count: int) -> bytes:
         if self.position + count > len(self._data):
-            raise Truncated(
-                f"the header ends after {len(self._data)} bytes; send the whole frame"
-            )
+            raise Truncated(f"the header ends after {len(self._data)} bytes; send the whole frame")
         self.position += count
         return self._data[self.position - count : self.position]
 
@@ -229,4 +231,3 @@ class _Reader:
                     raise InvalidField("a number in the header is longer than it need be")
                 return value
         raise InvalidField("a number in the header has more than five bytes")
-

@@ -55,12 +55,12 @@ class Table:
     @property
     def contexts(self) -> int:
         """Number of rows."""
-        return self.counts.shape[0]
+        return int(self.counts.shape[0])
 
     @property
     def alphabet(self) -> int:
         """Number of symbols."""
-        return self.counts.shape[1]
+        return int(self.counts.shape[1])
 
     def rows(self, contexts: Contexts) -> npt.NDArray[np.float32]:
         """Probabilities as constriction takes them, shape (N, alphabet)."""

@@ -36,15 +36,19 @@ def load_image(path: Path | str, max_pixels: int = MAX_PIXELS) -> Image:
             with PillowImage.open(path) as picture:
                 width, height = picture.size
                 if width * height > max_pixels or max(width, height) > MAX_SIDE:
-                    raise InputError(f"{path}: {width}x{height} pixels is above the limit of "
-                                     f"{max_pixels} pixels and {MAX_SIDE} a side; scale it down")  # fmt: skip
+                    raise InputError(
+                        f"{path}: {width}x{height} pixels is above the limit of {max_pixels} "
+                        f"pixels and {MAX_SIDE} a side; scale it down"
+                    )
                 upright = ImageOps.exif_transpose(picture).convert("RGB")
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except UnidentifiedImageError as error:
         raise InputError(f"{path}: not an image file; use JPEG, PNG or WebP") from error
     except PillowImage.DecompressionBombError as error:
-        raise InputError(f"{path}: above the limit of {max_pixels} pixels; scale it down") from error
+        raise InputError(
+            f"{path}: above the limit of {max_pixels} pixels; scale it down"
+        ) from error
     except (OSError, SyntaxError, ValueError) as error:
         if isinstance(error, InputError):
             raise

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -37,7 +36,6 @@ FORMAT_VERSION = 1
 MANIFEST = "profile.json"
 TENSORS = "codec.safetensors"
 
-_CODECS = {1: UniformCodec, 2: PcaCodec}
 _RECOVERY = "recovery."
 
 
@@ -105,7 +103,9 @@ class Profile:
                 path=folder,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ProfileError(f"{folder / MANIFEST} is incomplete ({error}); calibrate again") from error
+            raise ProfileError(
+                f"{folder / MANIFEST} is incomplete ({error}); calibrate again"
+            ) from error
         if profile.stream_id.hex() != manifest.get("stream_id"):
             raise ProfileError(f"{folder}: tensors do not give the stream id in {MANIFEST}; "
                                "copy the folder again")  # fmt: skip
@@ -142,15 +142,14 @@ class Profile:
             if folder.exists():
                 folder.rename(Path(name) / "old")
             scratch.rename(folder)
-            os.chmod(folder, 0o755)
         return Profile.load(folder)
 
     def _write_tensors(self, path: Path) -> None:
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         own = self.codec.tensors
         tensors = {**own, **{f"{_RECOVERY}{k}": v for k, v in self.recovery.items()}}
-        save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, path)
+        path.write_bytes(save({k: np.ascontiguousarray(v) for k, v in tensors.items()}))
 
     def _manifest(self, config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         return {
@@ -180,7 +179,9 @@ class Profile:
             if not file.is_file():
                 raise ProfileError(f"{file} is missing; copy the profile again")
             if _sha256(file) != expected:
-                raise ProfileError(f"{file} was changed since the profile was written; copy it again")
+                raise ProfileError(
+                    f"{file} was changed since the profile was written; copy it again"
+                )
 
     def open_detector(
         self, role: str = "both", threads: int | None = None, providers: Sequence[str] = ()
@@ -212,10 +213,12 @@ def make_codec(
     Raises:
         ProfileError: The codec id is unknown, or a tensor is missing.
     """
-    if codec_id not in _CODECS:
-        raise ProfileError(f"codec id {codec_id} is unknown; this release has "
-                           f"{', '.join(map(str, _CODECS))}")  # fmt: skip
-    return _CODECS[codec_id](spec, tensors, InterpolationRecoverer(spec, recovery))
+    recoverer = InterpolationRecoverer(spec, recovery)
+    if codec_id == UniformCodec.codec_id:
+        return UniformCodec(spec, tensors, recoverer)
+    if codec_id == PcaCodec.codec_id:
+        return PcaCodec(spec, tensors, recoverer)
+    raise ProfileError(f"codec id {codec_id} is unknown; this release has 1 (uniform) and 2 (pca)")
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

@@ -184,7 +184,7 @@ class ImageGeometry:
         offset = np.asarray(self.offset * 2, np.float32)
         scale = np.asarray(self.scale * 2, np.float32)
         limit = np.asarray(self.image_size * 2, np.float32)
-        return np.clip((boxes - offset) / scale, 0, limit).astype(np.float32)
+        return np.asarray(np.clip((boxes - offset) / scale, 0, limit), np.float32)
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,9 @@ class Codec(Protocol):
     def spec(self) -> PyramidSpec:
         """The pyramids this codec was fitted to."""
 
-    def encode(self, pyramid: Pyramid, quality: float, levels: Sequence[str] | None = None) -> bytes:
+    def encode(
+        self, pyramid: Pyramid, quality: float, levels: Sequence[str] | None = None
+    ) -> bytes:
         """Code the key levels of a pyramid as one ``.fpc`` frame.
 
         Args:

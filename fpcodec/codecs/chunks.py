@@ -130,12 +130,13 @@ class ChunkCoder:
 
     def _check(self, frame: Frame, limits: Limits) -> None:
         if frame.codec_id not in CODEC_NAMES:
-            raise UnknownCodec(f"codec id {frame.codec_id} is unknown; this release has "
-                               f"{', '.join(f'{k} ({v})' for k, v in CODEC_NAMES.items())}")  # fmt: skip
+            known = ", ".join(f"{number} ({name})" for number, name in CODEC_NAMES.items())
+            raise UnknownCodec(f"codec id {frame.codec_id} is unknown; this release has {known}")
         if (frame.codec_id, frame.stream_prefix) != (self.codec_id, self.stream_id[:6]):
             raise ProfileMismatch(
-                f"frame was made by codec {frame.codec_id} with profile {frame.stream_prefix.hex()}; "
-                f"this is codec {self.codec_id} with {self.stream_id[:6].hex()}; "
+                f"frame was made by codec {frame.codec_id} with profile "
+                f"{frame.stream_prefix.hex()}; this is codec {self.codec_id} with "
+                f"{self.stream_id[:6].hex()}; "
                 "use the same profile on both sides"
             )
         for chunk in frame.chunks:
@@ -144,8 +145,10 @@ class ChunkCoder:
                 raise InvalidField(f"chunk {chunk.level} is not a coded level of this profile")
         elements = self.spec.elements(frame.network_size)
         if elements > limits.max_elements:
-            raise LimitExceeded(f"frame declares {elements} feature values, above the limit of "
-                                f"{limits.max_elements}; use a smaller input or raise the limit")  # fmt: skip
+            raise LimitExceeded(
+                f"frame declares {elements} feature values, above the limit of "
+                f"{limits.max_elements}; use a smaller input or raise the limit"
+            )
 
 
 def order_levels(spec: PyramidSpec, names: Sequence[str] | Mapping[str, object]) -> list[str]:

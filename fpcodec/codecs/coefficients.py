@@ -135,8 +135,8 @@ def code_level(
         above = None if parent is None else parent.classes
         parent_class = np.zeros_like(step) if above is None else _lift(above, height, width) + 1
         step = _code_map(coder, tables["map"], parent_class, classes)
-    depth = _code_depth(coder, tables["depth"], step, parent_depth,
-                        None if flat is None else _depths(flat, bounds).reshape(height, width))  # fmt: skip
+    known_depth = None if flat is None else _depths(flat, bounds).reshape(height, width)
+    depth = _code_depth(coder, tables["depth"], step, parent_depth, known_depth)
     out = np.zeros((components, height * width), np.int32)
     depths, step_flat = depth.ravel(), step.ravel()
     energy = 4 * depth + parent_depth
@@ -151,7 +151,9 @@ def code_level(
         coded = _code_values(coder, tables, group, context, stop - start, values)
         out[start:stop, where] = coded
         level = np.zeros(height * width, np.int32)
-        level[where] = np.minimum(np.abs(coded), 255).sum(axis=0, dtype=np.int32) * 16 // (stop - start)
+        level[where] = (
+            np.minimum(np.abs(coded), 255).sum(axis=0, dtype=np.int32) * 16 // (stop - start)
+        )
         energy = _spread(level.reshape(height, width))
     classes_out = step if has_map else None
     return LevelCode(out.reshape(shape), classes_out, LevelPlanes(depth, classes_out))

@@ -111,7 +111,9 @@ class PcaCodec:
         peak = _peak(self.response(name, features))
         return np.searchsorted(self.tensors["thresholds"][quality], peak).astype(np.uint8)
 
-    def quantise(self, pyramid: Pyramid, quality: int, names: Sequence[str]) -> dict[str, QuantisedLevel]:
+    def quantise(
+        self, pyramid: Pyramid, quality: int, names: Sequence[str]
+    ) -> dict[str, QuantisedLevel]:
         """Integers of the named levels at a wire quality."""
         return {name: self._quantise(name, pyramid.levels[name], quality) for name in names}
 
@@ -125,7 +127,9 @@ class PcaCodec:
         symbols = (scaled + np.copysign(np.float32(ROUNDING), scaled)).astype(np.int32)
         return QuantisedLevel(symbols.reshape(-1, *features.shape[1:]), classes)
 
-    def encode(self, pyramid: Pyramid, quality: float, levels: Sequence[str] | None = None) -> bytes:
+    def encode(
+        self, pyramid: Pyramid, quality: float, levels: Sequence[str] | None = None
+    ) -> bytes:
         """Code the key levels as one frame; see ``Codec.encode``."""
         names = select_levels(self.spec, levels, pyramid.levels)
         Pyramid(self.spec, {x: pyramid.levels[x] for x in names}, pyramid.geometry).require_finite()

@@ -77,7 +77,9 @@ class TableFitter:
         self._blank = {level: _blank_set(count) for level, count in components.items()}
         self._sets: dict[tuple[str, bool, int], dict[str, Table]] = {}
 
-    def count(self, run: Callable[[SymbolCounter, Callable[[str, bool, int], TableSet]], Any]) -> None:
+    def count(
+        self, run: Callable[[SymbolCounter, Callable[[str, bool, int], TableSet]], Any]
+    ) -> None:
         """Let ``run`` code with a counter and these stand-in tables."""
         run(self._counter, self._stand_in)
 

@@ -101,7 +101,9 @@ class UniformCodec:
             out[name] = QuantisedLevel(np.ascontiguousarray(symbols).reshape(features.shape))
         return out
 
-    def encode(self, pyramid: Pyramid, quality: float, levels: Sequence[str] | None = None) -> bytes:
+    def encode(
+        self, pyramid: Pyramid, quality: float, levels: Sequence[str] | None = None
+    ) -> bytes:
         """Code the key levels as one frame; see ``Codec.encode``."""
         names = select_levels(self.spec, levels, pyramid.levels)
         Pyramid(self.spec, {x: pyramid.levels[x] for x in names}, pyramid.geometry).require_finite()

@@ -60,7 +60,8 @@ class InterpolationRecoverer:
                 moved = self._map_channels(pyramid.levels[source], source, name)
                 guesses[side] = resize_bilinear(moved, shape[1:])
         if not guesses:
-            return np.broadcast_to(self.tensors[f"mean.{name}"][:, None, None], shape).copy()
+            mean = self.tensors[f"mean.{name}"][:, None, None]
+            return np.ascontiguousarray(np.broadcast_to(mean, shape), np.float32)
         if len(guesses) == 1:
             return next(iter(guesses.values()))
         if self.candidate != "mix":
@@ -136,7 +137,9 @@ class InterpolationFitter:
     def _add_pair(self, pyramid: Pyramid, source: str, target: str) -> None:
         wanted = pyramid.levels[target]
         moved = resize_bilinear(pyramid.levels[source], (wanted.shape[1], wanted.shape[2]))
-        x = np.concatenate([moved.reshape(len(moved), -1), np.ones((1, wanted[0].size), np.float32)])
+        x = np.concatenate(
+            [moved.reshape(len(moved), -1), np.ones((1, wanted[0].size), np.float32)]
+        )
         y = wanted.reshape(len(wanted), -1)
         gram, cross = self._normal.get(f"map.{source}.{target}", (0, 0))
         self._normal[f"map.{source}.{target}"] = (gram + x @ x.T, cross + y @ x.T)
