@@ -92,9 +92,7 @@ def write_frame(frame: Frame) -> bytes:
     Raises:
         InputError: A field does not fit the format.
     """
-    levels = [chunk.level for chunk in frame.chunks]
-    if levels != sorted(set(levels), reverse=True) or not all(0 <= x < MAX_LEVELS for x in levels):
-        raise InputError(f"chunks of levels {levels} are not coarsest first, each once")
+    _check_writable(frame)
     bodies = [chunk.data or b"" for chunk in frame.chunks]
     head = bytearray(MAGIC)
     head += bytes([VERSION, frame.codec_id])
@@ -114,6 +112,22 @@ def write_frame(frame: Frame) -> bytes:
                              "lower the quality")  # fmt: skip
         head += _varint(len(body)) + checksum(body)
     return bytes(head) + checksum(bytes(head)) + b"".join(bodies)
+
+
+def _check_writable(frame: Frame) -> None:
+    levels = [chunk.level for chunk in frame.chunks]
+    if levels != sorted(set(levels), reverse=True) or not all(0 <= x < MAX_LEVELS for x in levels):
+        raise InputError(f"chunks of levels {levels} are not coarsest first, each once")
+    if frame.chunks and frame.chunks[0].has_parent:
+        raise InputError(f"chunk {levels[0]} has a parent, but no coarser chunk is in the frame")
+    if not 0 <= frame.codec_id <= 255 or not 0 <= frame.quality <= 255:
+        raise InputError(f"codec id {frame.codec_id} or quality {frame.quality} is not in 0..255")
+    if len(frame.stream_prefix) != STREAM_PREFIX_BYTES:
+        raise InputError(f"stream prefix has {len(frame.stream_prefix)} bytes, "
+                         f"not {STREAM_PREFIX_BYTES}")  # fmt: skip
+    if not all(1 <= side <= MAX_SIDE for side in (*frame.image_size, *frame.network_size)):
+        raise InputError(f"image size {frame.image_size} or network size {frame.network_size} "
+                         f"has a side outside 1..{MAX_SIDE}; scale it down")  # fmt: skip
 
 
 def read_frame(data: bytes, limits: Limits | None = None, *, partial: bool = False) -> Frame:

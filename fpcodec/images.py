@@ -7,13 +7,24 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image as PillowImage
-from PIL import ImageOps, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from fpcodec.detectors.base import Image
 from fpcodec.errors import InputError
 from fpcodec.pyramid import MAX_SIDE
 
 MAX_PIXELS = 64_000_000
+
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
+    3: PillowImage.Transpose.ROTATE_180,
+    4: PillowImage.Transpose.FLIP_TOP_BOTTOM,
+    5: PillowImage.Transpose.TRANSPOSE,
+    6: PillowImage.Transpose.ROTATE_270,
+    7: PillowImage.Transpose.TRANSVERSE,
+    8: PillowImage.Transpose.ROTATE_90,
+}
 
 
 def load_image(path: Path | str, max_pixels: int = MAX_PIXELS) -> Image:
@@ -31,16 +42,12 @@ def load_image(path: Path | str, max_pixels: int = MAX_PIXELS) -> Image:
     """
     try:
         with warnings.catch_warnings():
-            # Pillow warns of large images by a limit of its own; ours is checked below.
-            warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
+            # Pillow warns of metadata it skips, and of large images by a limit of its own; what
+            # matters here is checked below or raised.
+            warnings.simplefilter("ignore")
             with PillowImage.open(path) as picture:
-                width, height = picture.size
-                if width * height > max_pixels or max(width, height) > MAX_SIDE:
-                    raise InputError(
-                        f"{path}: {width}x{height} pixels is above the limit of {max_pixels} "
-                        f"pixels and {MAX_SIDE} a side; scale it down"
-                    )
-                upright = ImageOps.exif_transpose(picture).convert("RGB")
+                _check_size(picture.size, path, max_pixels)
+                upright = _rgb(_upright(picture), path)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except UnidentifiedImageError as error:
@@ -49,8 +56,36 @@ def load_image(path: Path | str, max_pixels: int = MAX_PIXELS) -> Image:
         raise InputError(
             f"{path}: above the limit of {max_pixels} pixels; scale it down"
         ) from error
-    except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except Exception as error:  # damaged bytes make Pillow's decoders raise nearly anything
         raise InputError(f"{path}: cannot be read as an image ({error}); is it whole?") from error
     return np.asarray(upright, np.uint8)
+
+
+def _check_size(size: tuple[int, int], path: Path | str, max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels or max(width, height) > MAX_SIDE:
+        raise InputError(f"{path}: {width}x{height} pixels is above the limit of {max_pixels} "
+                         f"pixels and {MAX_SIDE} a side; scale it down")  # fmt: skip
+
+
+def _upright(picture: PillowImage.Image) -> PillowImage.Image:
+    """Turned as its metadata says; metadata that cannot be read turns nothing.
+
+    Pillow's own ``exif_transpose`` also writes the metadata anew and fails on odd tags.
+    """
+    try:
+        turn = _TURNS.get(picture.getexif().get(_ORIENTATION, 1))
+    except Exception:
+        turn = None
+    return picture if turn is None else picture.transpose(turn)
+
+
+def _rgb(picture: PillowImage.Image, path: Path | str) -> PillowImage.Image:
+    if picture.mode.startswith("I;16"):
+        # Pillow would clip 16 bits to 255 instead of scaling them.
+        picture = PillowImage.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    elif picture.mode in ("I", "F"):
+        raise InputError(f"{path}: 32-bit values have no fixed white; save it with 8 or 16 bits")
+    return picture.convert("RGB")

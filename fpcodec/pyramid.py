@@ -220,7 +220,9 @@ class Pyramid:
         """
         for name, values in self.levels.items():
             # One sum finds NaN and infinity alike without a mask of the level's size.
-            if not np.isfinite(values.sum(dtype=np.float64)):
+            with np.errstate(invalid="ignore"):
+                total = values.sum(dtype=np.float64)
+            if not np.isfinite(total):
                 bad = int(values.size - np.isfinite(values).sum())
                 raise InputError(
                     f"level {name} holds {bad} NaN or infinite values; check the detector's "

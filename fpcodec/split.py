@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fpcodec.bitstream import read_frame
@@ -108,20 +108,30 @@ class ServerHalf:
         self.profile, self.limits = profile, limits or Limits()
         self.detector = profile.open_detector("server", threads, providers)
 
-    def infer(self, frame: bytes) -> ServerAnswer:
+    def infer(
+        self, frame: bytes, checkpoint: Callable[[], None] | None = None
+    ) -> ServerAnswer:
         """Turn one frame into detections.
+
+        Args:
+            frame: The bytes of one ``.fpc`` frame.
+            checkpoint: Called between stages; what it raises ends the work, so that nothing is
+                spent on an answer which nobody waits for any more.
 
         Raises:
             FormatError: The bytes are not a usable frame.
             ProfileMismatch: They were made with another profile.
         """
+        check = checkpoint or _go_on
         start = time.perf_counter()
         codec = self.profile.codec
         decoded = codec.decode(frame, self.limits)
         at_decoded = time.perf_counter()
+        check()
         geometry = self.detector.geometry(decoded.image_size, decoded.network_size)
         pyramid = codec.reconstruct([decoded], [geometry])[0]
         at_reconstructed = time.perf_counter()
+        check()
         detections = self.detector.detect(pyramid)
         done = time.perf_counter()
         used = tuple(name for name in codec.spec.names if name in decoded.symbols)
@@ -136,6 +146,10 @@ class ServerHalf:
                 "head": 1e3 * (done - at_reconstructed),
             },
         )
+
+
+def _go_on() -> None:
+    """The checkpoint of a caller that has none."""
 
 
 def chunk_bytes(frame: bytes, profile: Profile) -> dict[str, int]:

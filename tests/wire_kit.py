@@ -57,7 +57,7 @@ class FakeHalf:
         self.frames: list[bytes] = []
         self._answer = answer or (lambda frame: FakeAnswer(detections(3)))
 
-    def infer(self, frame: bytes) -> Any:
+    def infer(self, frame: bytes, checkpoint: Callable[[], None] = lambda: None) -> Any:
         self.frames.append(frame)
         return self._answer(frame)
 

@@ -140,7 +140,8 @@ def _pca_tensors(
     tensors: Tensors = {"steps": steps, "thresholds": thresholds}
     for name, level in statistics.items():
         tensors[f"{name}.mean"] = level.mean.astype(np.float32)
-        tensors[f"{name}.basis"] = level.basis(keep_variance, most_components)
+        basis, reach = level.basis(keep_variance, most_components)
+        tensors[f"{name}.basis"], tensors[f"{name}.reach"] = basis, reach
         tensors[f"{name}.probe"] = level.probe()
     return tensors
 

@@ -9,6 +9,7 @@ from fpcodec.calibration.schedule import RESPONSE_FLOOR
 from fpcodec.pyramid import Array
 
 _WEIGHT_FLOOR = 0.02
+_REACH = 8.0  # deviations: features have heavy tails
 _PROBE_POSITIONS = 4096  # of a level per image: enough, and large levels would take all the time
 
 
@@ -56,16 +57,17 @@ class LevelStatistics:
         """Channel means (C,)."""
         return np.asarray(self._sum / self._count)
 
-    def basis(self, keep: float, most: int) -> Array:
-        """Principal components as columns, all of the level's unit length.
+    def basis(self, keep: float, most: int) -> tuple[Array, Array]:
+        """Principal components as columns, all of the level's unit length, and their reach.
 
         Args:
             keep: Share of the variance to keep.
             most: Most components.
 
         Returns:
-            Shape (C, K), float32: orthogonal columns whose length is the root mean component
-            deviation of all C components, so that steps mean the same on every level.
+            The basis, shape (C, K), float32: orthogonal columns whose length is the root mean
+            component deviation of all C components, so that steps mean the same on every level.
+            The reach, shape (K,), float32: ``_REACH`` deviations of each component in that unit.
         """
         mean = self.mean
         covariance = self._moment / self._count - np.outer(mean, mean)
@@ -74,7 +76,10 @@ class LevelStatistics:
         total = max(float(values.sum()), 1e-12)
         count = int(np.searchsorted(np.cumsum(values) / total, keep)) + 1
         unit = np.sqrt(total / len(values))
-        return np.asarray(vectors[:, ::-1][:, : min(count, most, len(values))] * unit, np.float32)
+        count = min(count, most, len(values))
+        basis = vectors[:, ::-1][:, :count] * unit
+        reach = _REACH * np.sqrt(values[:count]) / unit
+        return np.asarray(basis, np.float32), np.asarray(reach, np.float32)
 
     def probe(self) -> Array:
         """Weighted ridge regression of log S on features and their absolute values: (2C + 1,)."""

@@ -32,7 +32,7 @@ STEP_CLASSES = 4
 
 _MAP_SUMS = 4 * (STEP_CLASSES - 1) + 1
 
-_LARGEST = (31, 31, 15, 15, 7, 7, 3)
+_LARGEST = (15, 15, 15, 15, 7, 7, 3)
 """Largest magnitude with a symbol of its own, per group; 3 for further groups."""
 
 _ENERGY_CLASSES = 12
@@ -137,7 +137,7 @@ def code_level(
         step = _code_map(coder, tables["map"], parent_class, classes)
     known_depth = None if flat is None else _depths(flat, bounds).reshape(height, width)
     depth = _code_depth(coder, tables["depth"], step, parent_depth, known_depth)
-    out = np.zeros((components, height * width), np.int32)
+    out = np.zeros((components, height * width), np.int32) if flat is None else flat
     depths, step_flat = depth.ravel(), step.ravel()
     energy = 4 * depth + parent_depth
     for group, (start, stop) in enumerate(bounds):
@@ -149,7 +149,8 @@ def code_level(
         context = (step_flat[where] * 3 + left) * _ENERGY_CLASSES + near
         values = None if flat is None else flat[start:stop, where]
         coded = _code_values(coder, tables, group, context, stop - start, values)
-        out[start:stop, where] = coded
+        if flat is None:
+            out[start:stop, where] = coded
         level = np.zeros(height * width, np.int32)
         level[where] = (
             np.minimum(np.abs(coded), 255).sum(axis=0, dtype=np.int32) * 16 // (stop - start)

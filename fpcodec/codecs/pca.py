@@ -27,6 +27,9 @@ from fpcodec.reconstruct.base import Recoverer
 ROUNDING = 0.4
 """A magnitude rounds up from 0.6 of a step: below a half, zeros are cheaper than they are wrong."""
 
+LARGEST = 1 << 22
+"""Magnitudes saturate here, the format's limit: far beyond any feature that means something."""
+
 Tensors = Mapping[str, npt.NDArray[Any]]
 
 
@@ -37,7 +40,8 @@ class PcaCodec:
         spec: The pyramids.
         tensors: Per coded level ``<level>.mean`` (C,), ``<level>.basis`` (C, K) with orthogonal
             columns of one length (the level's unit: its root mean component deviation) and
-            ``<level>.probe`` (2C + 1,); ``steps`` (256, classes) in those units and
+            ``<level>.probe`` (2C + 1,); ``<level>.reach`` (K,), the largest magnitude to expect
+            of each component, falling; ``steps`` (256, classes) in those units and
             ``thresholds`` (256, classes - 1) on the probe, by wire quality; ``tables.*``.
         recoverer: Fills the levels that were not sent.
         backend: The entropy coder; None for the fastest installed.
@@ -67,6 +71,9 @@ class PcaCodec:
                 if found is None or len(found) != size or not np.isfinite(found).all():
                     raise ProfileError(f"tensor {name}.{key} is missing or damaged; "
                                        "calibrate the profile again")  # fmt: skip
+            reach = self.tensors.get(f"{name}.reach")
+            if reach is None or reach.shape != self.tensors[f"{name}.basis"].shape[1:]:
+                raise ProfileError(f"tensor {name}.reach is missing or misshapen; calibrate again")
         steps, thresholds = self.tensors.get("steps"), self.tensors.get("thresholds")
         if steps is None or thresholds is None or not (len(steps) == len(thresholds) == 256):
             raise ProfileError("steps and thresholds are not given for 256 qualities")
@@ -79,7 +86,7 @@ class PcaCodec:
     @cached_property
     def stream_id(self) -> bytes:
         """Identity of what both sides must share: tables, bases, means and steps."""
-        return stream_id(self.codec_id, self.spec, self.tensors, edge_only=("probe", "thresholds"))
+        return stream_id(self.codec_id, self.spec, self.tensors, edge_only=("probe", "reach", "thresholds"))
 
     @cached_property
     def coder(self) -> ChunkCoder:
@@ -120,12 +127,24 @@ class PcaCodec:
     def _quantise(self, name: str, features: Array, quality: int) -> QuantisedLevel:
         classes = self.step_map(name, features, quality)
         matrix, mean = self._forward[name]
-        step = np.asarray(self.tensors["steps"][quality], np.float32)[classes.ravel()]
-        scaled = matrix @ features.reshape(len(features), -1)
-        scaled -= mean
-        scaled /= step
-        symbols = (scaled + np.copysign(np.float32(ROUNDING), scaled)).astype(np.int32)
+        flat, flat_classes = features.reshape(len(features), -1), classes.ravel()
+        symbols = np.zeros((self.components[name], flat.shape[1]), np.int32)
+        for index, step in enumerate(self.tensors["steps"][quality]):
+            # Most positions are coarse, and there only the first components can pass a step.
+            count = self._live_components(name, float(step))
+            where = np.flatnonzero(flat_classes == index)
+            if not count or not len(where):
+                continue
+            some = flat if len(where) == flat.shape[1] else flat[:, where]
+            scaled = (matrix[:count] @ some - mean[:count]) / step
+            scaled += np.copysign(np.float32(ROUNDING), scaled)
+            symbols[:count, where] = np.clip(scaled, -LARGEST, LARGEST)
         return QuantisedLevel(symbols.reshape(-1, *features.shape[1:]), classes)
+
+    def _live_components(self, name: str, step: float) -> int:
+        """Components that pass ``1 - ROUNDING`` of a step within their largest deviation."""
+        reach = self.tensors[f"{name}.reach"]
+        return int(np.count_nonzero(reach >= (1 - ROUNDING) * step))
 
     def encode(
         self, pyramid: Pyramid, quality: float, levels: Sequence[str] | None = None
@@ -162,12 +181,16 @@ class PcaCodec:
     def _dequantise(
         self, name: str, symbols: Integers, classes: ClassMap | None, quality: int
     ) -> Array:
-        shape = symbols.shape
+        shape, flat = symbols.shape, symbols.reshape(len(symbols), -1)
         steps = np.asarray(self.tensors["steps"][quality], np.float32)
-        step = steps[0] if classes is None else steps[classes.ravel()]
-        values = self.tensors[f"{name}.basis"] @ (symbols.reshape(shape[0], -1) * step)
-        values += self.tensors[f"{name}.mean"][:, None]
-        return np.asarray(values.reshape(-1, *shape[1:]), np.float32)
+        mean = self.tensors[f"{name}.mean"][:, None]
+        values = np.empty((len(mean), flat.shape[1]), np.float32)
+        values[:] = mean
+        where = np.flatnonzero(flat.any(axis=0))
+        count = int(np.count_nonzero(flat.any(axis=1)[::-1].cumsum()))
+        step = steps[0] if classes is None else steps[classes.ravel()[where]]
+        values[:, where] += self.tensors[f"{name}.basis"][:, :count] @ (flat[:count, where] * step)
+        return values.reshape(-1, *shape[1:])
 
 
 def _peak(plane: Array) -> Array:

@@ -34,8 +34,10 @@ class InferenceHalf(Protocol):
     Several threads call ``infer`` at the same time.
     """
 
-    def infer(self, frame: bytes) -> Answer:
+    def infer(self, frame: bytes, checkpoint: Callable[[], None]) -> Answer:
         """Decode one frame, recover what is missing, run the head.
+
+        ``checkpoint`` is called between the stages; what it raises ends the work.
 
         Raises:
             FpcodecError: The frame cannot be used; the class says why.
@@ -159,7 +161,7 @@ class CodecServicer:
 
         def infer(ticket: Ticket) -> codec_pb2.InferResponse:
             queue_ms = ticket.age_ms
-            answer = half.infer(frame)
+            answer = half.infer(frame, ticket.require_wanted)
             ticket.require_wanted()
             return to_response(request_id, answer, queue_ms)
 
