@@ -54,9 +54,10 @@ def measure_key_levels(
         for kept in sets:
             part = Pyramid(pyramid.spec, {x: pyramid.levels[x] for x in kept}, pyramid.geometry)
             found = detector.detect(recoverer.recover([part])[0])
-            matched[kept] += _by_scale(reference, _is_kept(reference, found))
+            matched[kept] += _by_scale(reference, _has_counterpart(reference, found))
+            matched[kept] += _by_scale(found, _has_counterpart(found, reference))
             found_count[kept] += _by_scale(found, np.ones(len(found), bool))
-    f1 = {x: 2 * matched[x] / np.maximum(total + found_count[x], 1) for x in sets}
+    f1 = {x: matched[x] / np.maximum(total + found_count[x], 1) for x in sets}
     size = {kept: _elements(pyramids[0], kept) for kept in sets} if pyramids else {}
     table = {}
     for i, scale in enumerate(SCALES):
@@ -74,11 +75,11 @@ def measure_key_levels(
     return table, facts
 
 
-def _is_kept(reference: Detections, found: Detections) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Whether each reference box is found again: same label, IoU of a half or more."""
-    overlap = iou_matrix(to_xywh(reference.boxes), to_xywh(found.boxes)) >= 0.5
-    same = reference.labels[:, None] == found.labels[None]
-    return np.asarray((overlap & same & (found.scores >= _MIN_SCORE)).any(axis=1), np.bool_)
+def _has_counterpart(boxes: Detections, others: Detections) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Whether each box is among the others' sure ones: same label, IoU of a half or more."""
+    overlap = iou_matrix(to_xywh(boxes.boxes), to_xywh(others.boxes)) >= 0.5
+    same = boxes.labels[:, None] == others.labels[None]
+    return np.asarray((overlap & same & (others.scores >= _MIN_SCORE)).any(axis=1), np.bool_)
 
 
 def _by_scale(
