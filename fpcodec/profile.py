@@ -125,7 +125,7 @@ class Profile:
             InputError: Something that is not a profile is in the way.
         """
         folder = Path(path)
-        if folder.exists() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
+        if not _may_replace(folder):
             raise InputError(f"{folder} exists and is not a profile; choose another folder")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
@@ -219,6 +219,20 @@ def make_codec(
     if codec_id == PcaCodec.codec_id:
         return PcaCodec(spec, tensors, recoverer)
     raise ProfileError(f"codec id {codec_id} is unknown; this release has 1 (uniform) and 2 (pca)")
+
+
+def _may_replace(folder: Path) -> bool:
+    """Whether there is nothing, an empty folder, or a profile of any release."""
+    if not folder.is_dir():
+        return not folder.exists()
+    if not any(folder.iterdir()):
+        return True
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return False
+    # Other programs have a profile.json too, perhaps beside somebody's work.
+    return isinstance(manifest, dict) and {"stream_id", "codec_id", "files"} <= set(manifest)
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

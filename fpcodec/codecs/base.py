@@ -84,7 +84,8 @@ class Codec(Protocol):
 
         Args:
             pyramid: Holds at least the levels to send.
-            quality: In [0, 1]; more is never fewer bytes.
+            quality: In [0, 1]; more is more bytes. Neighbouring qualities of a nearly empty
+                frame may differ by a few bytes the other way.
             levels: Level names to send; None for every coded level that the pyramid holds.
 
         Raises:

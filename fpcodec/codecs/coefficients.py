@@ -26,7 +26,6 @@ Plane = npt.NDArray[np.int32]
 GROUP_SIZES = (1, 1, 2, 4, 8, 16, 32)
 """Components per group; every further group takes 64."""
 
-MAX_GROUPS = 16
 STEP_CLASSES = 4
 """Step classes a map may hold: 0 coarsest."""
 

@@ -86,7 +86,9 @@ class PcaCodec:
     @cached_property
     def stream_id(self) -> bytes:
         """Identity of what both sides must share: tables, bases, means and steps."""
-        return stream_id(self.codec_id, self.spec, self.tensors, edge_only=("probe", "reach", "thresholds"))
+        return stream_id(
+            self.codec_id, self.spec, self.tensors, edge_only=("probe", "reach", "thresholds")
+        )
 
     @cached_property
     def coder(self) -> ChunkCoder:
@@ -187,7 +189,8 @@ class PcaCodec:
         values = np.empty((len(mean), flat.shape[1]), np.float32)
         values[:] = mean
         where = np.flatnonzero(flat.any(axis=0))
-        count = int(np.count_nonzero(flat.any(axis=1)[::-1].cumsum()))
+        live = np.flatnonzero(flat.any(axis=1))
+        count = int(live[-1]) + 1 if len(live) else 0
         step = steps[0] if classes is None else steps[classes.ravel()[where]]
         values[:, where] += self.tensors[f"{name}.basis"][:, :count] @ (flat[:count, where] * step)
         return values.reshape(-1, *shape[1:])
