@@ -108,9 +108,7 @@ class ServerHalf:
         self.profile, self.limits = profile, limits or Limits()
         self.detector = profile.open_detector("server", threads, providers)
 
-    def infer(
-        self, frame: bytes, checkpoint: Callable[[], None] | None = None
-    ) -> ServerAnswer:
+    def infer(self, frame: bytes, checkpoint: Callable[[], None] | None = None) -> ServerAnswer:
         """Turn one frame into detections.
 
         Args:

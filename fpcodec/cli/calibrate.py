@@ -1,0 +1,105 @@
+"""``fpcodec calibrate``: make a profile for a detector from a folder of images."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fpcodec.cli.options import Json, Threads
+from fpcodec.cli.output import note, print_json, progress_callback
+
+if TYPE_CHECKING:
+    from fpcodec.profile import Profile
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+
+class CodecFamily(str, Enum):
+    """Codecs that can be fitted in one pass."""
+
+    pca = "pca"
+    uniform = "uniform"
+
+
+def calibrate(
+    detector: Annotated[
+        str, typer.Option(metavar="SPEC", help="KIND:ARGUMENT?key=value&.. or a JSON file.")
+    ],
+    images: Annotated[Path, typer.Option(metavar="DIR", help="Folder of typical images.")],
+    out: Annotated[Path, typer.Option(metavar="PROFILE", help="The profile folder to write.")],
+    limit: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Use at most so many of the images.")
+    ] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses which images.")] = 0,
+    codec: Annotated[CodecFamily, typer.Option(help="The codec to fit.")] = CodecFamily.pca,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Fit a codec to a detector and write the profile that edge and server deploy.
+
+    Example:  fpcodec calibrate --detector tiny --images photos --out my-profile
+
+    Another:  fpcodec calibrate --images photos --out nano --detector
+    "onnx:yolox_nano.onnx?p3=input.471&p4=input.531&p5=input.591&decode=yolox"
+    """
+    paths = choose_images(images, limit, seed)
+    check_output(out)
+    from fpcodec.calibration import calibrate as run
+    from fpcodec.detectors.factory import open_detector
+
+    opened = open_detector(detector, threads=threads)
+    with progress_callback("Calibrating") as progress:
+        profile = run(opened, paths, out, codec=codec.value, seed=seed, progress=progress)
+    if as_json:
+        print_json({"images": len(paths), "codec": codec.value, **_report(profile, out)})
+        return
+    note(f"{out}: codec {codec.value}, {len(paths)} images, stream {profile.stream_id.hex()[:12]}")
+    for scale, names in profile.key_levels.items():
+        note(f"key levels for {scale} objects: {', '.join(names)}")
+
+
+def _report(profile: Profile, folder: Path) -> dict[str, Any]:
+    return {
+        "profile": str(folder),
+        "name": profile.name,
+        "stream_id": profile.stream_id.hex(),
+        "key_levels": {scale: list(names) for scale, names in profile.key_levels.items()},
+        "measured": dict(profile.measured),
+    }
+
+
+def check_output(folder: Path) -> None:
+    """Find out before minutes of work whether the profile can be written.
+
+    Raises:
+        InputError: Something that is not a profile is in the way.
+    """
+    from fpcodec.errors import InputError
+    from fpcodec.profile import MANIFEST
+
+    is_free = folder.is_dir() and not any(folder.iterdir())
+    if folder.exists() and not is_free and not (folder / MANIFEST).is_file():
+        raise InputError(f"{folder} exists and is not a profile; choose another folder")
+
+
+def choose_images(folder: Path, limit: int, seed: int) -> list[Path]:
+    """Up to ``limit`` image files of a folder, the same ones for the same seed.
+
+    Raises:
+        InputError: There is no such folder, or no image in it.
+    """
+    import random
+
+    from fpcodec.errors import InputError
+
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; name a folder of images")
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS)
+    if not found:
+        raise InputError(f"{folder}: no image files ({', '.join(IMAGE_ENDINGS)}) in it")
+    if len(found) <= limit:
+        return found
+    return sorted(random.Random(seed).sample(found, limit))  # noqa: S311 (no secret)

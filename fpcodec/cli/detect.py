@@ -1,0 +1,74 @@
+"""``fpcodec detect``: the edge's half against a running server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fpcodec.cli.options import (
+    Images,
+    Levels,
+    ProfileFolder,
+    Quality,
+    Threads,
+    check_images,
+    check_quality,
+    open_profile,
+)
+from fpcodec.cli.output import print_json, track
+
+if TYPE_CHECKING:
+    from fpcodec.split import EncodedFrame
+    from fpcodec_edge import InferReply
+
+
+def detect(
+    images: Images,
+    server: Annotated[
+        str, typer.Option("--server", "-s", metavar="HOST:PORT", help="A running `fpcodec serve`.")
+    ],
+    profile: ProfileFolder = None,
+    quality: Quality = 0.5,
+    levels: Levels = "all",
+    deadline: Annotated[
+        float, typer.Option(metavar="SECONDS", help="For each request, retries included.")
+    ] = 5.0,
+    threads: Threads = None,
+) -> None:
+    """Send images' features to a server; print one JSON line per image.
+
+    Example:  fpcodec detect a.jpg b.jpg --server 127.0.0.1:50051 --levels auto
+    """
+    check_images(images)
+    check_quality(quality)
+    loaded = open_profile(profile)
+    from fpcodec.cli.level_choice import LevelChoice
+    from fpcodec.images import load_image
+    from fpcodec.split import EdgeHalf
+    from fpcodec_edge import EdgeClient
+
+    choice = LevelChoice(levels, loaded)
+    with EdgeClient(server, deadline_s=deadline) as client:
+        client.negotiate(loaded.stream_id)
+        edge = EdgeHalf(loaded, threads=threads)
+        for path in track(images, "Detecting", len(images)):
+            frame = edge.encode(load_image(path), quality=quality, levels=choice.next())
+            reply = client.infer(frame.data)
+            choice.observe(reply.detections)
+            print_json({"image": str(path), **_report(frame, reply, loaded.labels)}, indent=None)
+
+
+def _report(frame: EncodedFrame, reply: InferReply, labels: Sequence[str]) -> dict[str, Any]:
+    """What was found in one image, and what it cost."""
+    times = {**frame.timings_ms, **reply.timings_ms, "round_trip": reply.round_trip_ms}
+    return {
+        "detections": reply.detections.to_dicts(labels),
+        "bytes": len(frame.data),
+        "level_bytes": dict(frame.chunk_bytes),
+        "levels_used": list(reply.levels_used),
+        "levels_recovered": list(reply.levels_recovered),
+        "levels_ignored": dict(reply.levels_ignored),
+        "timings_ms": {stage: round(ms, 3) for stage, ms in times.items()},
+    }

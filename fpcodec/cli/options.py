@@ -1,0 +1,75 @@
+"""Arguments that several commands share, and what they are turned into."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from fpcodec.profile import Profile
+
+Images = Annotated[
+    list[Path], typer.Argument(metavar="IMAGE...", help="Image files.", show_default=False)
+]
+ProfileFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--profile", "-p", metavar="DIR", help="Profile folder; without it the embedded one.",
+        show_default=False,
+    ),
+]  # fmt: skip
+Quality = Annotated[
+    float,
+    typer.Option("--quality", "-q", metavar="Q", help="0 (smallest frames) to 1 (best)."),
+]
+Levels = Annotated[
+    str,
+    typer.Option(
+        "--levels", "-l", metavar="LEVELS",
+        help="What to send: names (p3,p5), object scales (small,large), 'all' or 'auto'.",
+    ),
+]  # fmt: skip
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", metavar="N", min=1, help="Threads per network.", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs, not a table.")]
+
+
+def open_profile(folder: Path | None) -> Profile:
+    """Load a profile folder, or the embedded profile for None.
+
+    Raises:
+        ProfileError: The folder is no profile.
+    """
+    from fpcodec.profile import Profile, embedded_profile_path
+
+    return Profile.load(folder if folder is not None else embedded_profile_path())
+
+
+def check_quality(quality: float) -> float:
+    """The quality itself, once it is known to be in [0, 1].
+
+    Raises:
+        InputError: It is not.
+    """
+    from fpcodec.codecs.base import quality_byte
+
+    quality_byte(quality)
+    return quality
+
+
+def check_images(paths: Sequence[Path]) -> None:
+    """Find missing files before any work starts.
+
+    Raises:
+        InputError: A path is no file.
+    """
+    from fpcodec.errors import InputError
+
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; name an image file")

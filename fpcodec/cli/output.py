@@ -1,0 +1,83 @@
+"""What commands print and write: JSON on stdout, progress on stderr, files by renaming."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+T = TypeVar("T")
+
+
+def print_json(value: Any, *, indent: int | None = 2) -> None:
+    """Print one JSON value on stdout; ``indent=None`` gives one line, as JSON Lines needs."""
+    sys.stdout.write(json.dumps(value, indent=indent, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def print_table(table: Any) -> None:
+    """Print a Rich table on stdout."""
+    from rich.console import Console
+
+    Console(highlight=False).print(table)
+
+
+def note(message: str) -> None:
+    """One line for people, on stderr."""
+    print(message, file=sys.stderr)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name and rename it; parent folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write one JSON value as a file."""
+    write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
+    """Go through items with a progress bar on stderr, where that is a terminal."""
+    with _progress() as progress:
+        task = progress.add_task(description, total=total)
+        for item in items:
+            yield item
+            progress.advance(task)
+
+
+@contextmanager
+def progress_callback(description: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr and the function ``(done, total)`` that moves it."""
+    with _progress() as progress:
+        task = progress.add_task(description, total=None)
+
+        def move(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield move
+
+
+def _progress() -> Progress:
+    from rich import progress
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return progress.Progress(
+        progress.TextColumn("{task.description}"), progress.BarColumn(),
+        progress.MofNCompleteColumn(), progress.TimeRemainingColumn(),
+        console=console, transient=True, disable=not console.is_terminal,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Codecs: one byte format a file, and what they share."""

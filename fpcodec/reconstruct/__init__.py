@@ -1,0 +1,1 @@
+"""Recovery of levels that were not sent."""
