@@ -1,0 +1,117 @@
+"""What the codec costs beside its detector: symbols, milliseconds and MACs, in one run.
+
+    python benchmarks/codec_speed.py --profile nano --images photos --out speed.json
+
+Stages are timed in turn on every image, so that what else the machine does weighs on all alike;
+the ratios are of medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import statistics
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import track
+
+from fpcodec.codecs.chunks import count_frame
+from fpcodec.codecs.pca import PcaCodec
+from fpcodec.codecs.uniform import UniformCodec
+from fpcodec.entropy import SymbolMeter
+from fpcodec.errors import InputError
+from fpcodec.evaluation.environment import Environment
+from fpcodec.images import load_image
+from fpcodec.profile import Profile
+from fpcodec.pyramid import Pyramid
+from fpcodec.split import EdgeHalf, ServerHalf
+
+
+def codec_macs(codec: PcaCodec | UniformCodec, pyramid: Pyramid) -> int:
+    """Multiply-accumulates of analysis and probe on a pyramid."""
+    if isinstance(codec, UniformCodec):
+        return 0
+    size = pyramid.geometry.network_size
+    total = 0
+    for name in codec.spec.coded_names:
+        channels, height, width = codec.spec.shape(name, size)
+        total += height * width * (channels * codec.components[name] + 2 * channels)
+    return total
+
+
+def meter(codec: PcaCodec | UniformCodec, pyramid: Pyramid, quality: int) -> SymbolMeter:
+    """Symbols and ideal code length of one frame."""
+    counted = SymbolMeter()
+    levels = codec.quantise(pyramid, quality, codec.spec.coded_names)
+    count_frame(counted, codec.coder.tables.get, spec=codec.spec, levels=levels,
+                quality=quality, parents=True)  # fmt: skip
+    return counted
+
+
+def measure(profile: Profile, paths: list[Path], quality: float, rounds: int) -> dict[str, Any]:
+    """One row: medians over all images and rounds."""
+    codec = profile.codec
+    if not isinstance(codec, PcaCodec | UniformCodec):
+        raise InputError(f"codec id {codec.codec_id} is not one this benchmark knows")
+    edge, server = EdgeHalf(profile, threads=1), ServerHalf(profile, threads=1)
+    images = [load_image(path) for path in paths]
+    times: dict[str, list[float]] = {}
+    sizes, symbols, ideal = [], [], []
+    for _ in track(range(rounds), "timing"):
+        for image in images:
+            frame = edge.encode(image, quality=quality)
+            answer = server.infer(frame.data)
+            for stage, value in {**frame.timings_ms, **answer.timings_ms}.items():
+                times.setdefault(stage, []).append(value)
+    for image in images:
+        frame = edge.encode(image, quality=quality)
+        counted = meter(codec, frame.pyramid, round(quality * 255))
+        sizes.append(len(frame.data))
+        symbols.append(counted.symbols)
+        ideal.append(counted.bits / 8)
+    median = {stage: statistics.median(values) for stage, values in times.items()}
+    return {
+        "quality": quality,
+        "images": len(images),
+        "rounds": rounds,
+        "mean_bytes": float(np.mean(sizes)),
+        "ideal_bytes": float(np.mean(ideal)),
+        "mean_symbols": float(np.mean(symbols)),
+        "median_ms": {stage: round(value, 3) for stage, value in median.items()},
+        "least_ms": {stage: round(min(values), 3) for stage, values in times.items()},
+        "encode_share_of_extract": round(median["encode"] / median["extract"], 4),
+        "decode_share_of_extract": round(median["decode"] / median["extract"], 4),
+        "edge_macs": edge.detector.macs(),
+        "codec_macs": codec_macs(codec, frame.pyramid),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--profile", type=Path, required=True)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--limit", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quality", type=float, action="append")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    profile = Profile.load(options.profile)
+    endings = {".jpg", ".jpeg", ".png"}
+    paths = sorted(x for x in options.images.iterdir() if x.suffix.lower() in endings)
+    environment = Environment.capture(shlex.join(["python", *sys.argv]), threads=1)
+    rows = []
+    for quality in options.quality or [0.25, 0.5, 0.75]:
+        row = measure(profile, paths[: options.limit], quality, options.rounds)
+        print(json.dumps(row))
+        rows.append({"name": f"{profile.name} q{quality:g}", "data": options.images.name,
+                     **row, "environment": asdict(environment)})  # fmt: skip
+    options.out.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

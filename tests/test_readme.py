@@ -1,0 +1,82 @@
+"""README's commands, links and names fit the code."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import fpcodec
+from fpcodec.cli.app import app
+
+
+@pytest.fixture(scope="module")
+def readme(repository: Path) -> str:
+    return (repository / "README.md").read_text("utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def test_two_setup_commands_near_the_top(readme: str) -> None:
+    demo, test = blocks(readme, "bash")
+    assert demo.count("\n") == test.count("\n") == 1
+    assert "fpcodec demo" in demo
+    assert demo.startswith("python3 -m venv .venv && .venv/bin/pip install . && ")
+    assert re.search(r'pip install -e "\.\[[a-z,]+\]" && \.venv/bin/pytest$', test.strip())
+    assert readme.index(test) < 2000
+
+
+def test_ci_takes_its_commands_from_the_readme(repository: Path) -> None:
+    ci = (repository / ".ci" / "run").read_text("utf-8")
+    assert "readme_command 1" in ci
+    assert "readme_command 2" in ci
+
+
+def test_links_lead_somewhere(readme: str, repository: Path) -> None:
+    links = [x for x in re.findall(r"\]\(([^)#]+)\)", readme) if "://" not in x]
+    assert links
+    assert [link for link in links if not (repository / link).exists()] == []
+
+
+def test_named_extras_exist(readme: str, repository: Path) -> None:
+    declared = re.findall(r"^([a-z]+) = \[", (repository / "pyproject.toml").read_text(), re.M)
+    named = re.findall(r"fpcodec\[([a-z,]+)\]|\"\.\[([a-z,]+)\]\"", readme)
+    extras = {extra for pair in named for group in pair for extra in group.split(",") if extra}
+    assert extras
+    assert extras <= set(declared)
+
+
+def test_command_lines_use_commands_and_options_that_exist(readme: str) -> None:
+    from typer.main import get_command
+
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    text = "\n".join(blocks(readme, "console")).replace("\\\n", " ")
+    lines = [line[2:] for line in text.splitlines() if line.startswith("$ fpcodec")]
+    assert {shlex.split(line)[1] for line in lines} == set(commands)
+    for line in lines:
+        _, name, *rest = shlex.split(line, comments=True)
+        known = {option for parameter in commands[name].params for option in parameter.opts}
+        assert {word for word in rest if re.match(r"--?[a-z]", word)} <= known, line
+
+
+def test_python_example_runs(
+    readme: str, photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (example,) = blocks(readme, "python")
+    monkeypatch.chdir(photo.parent)
+    exec(compile(example.replace("photo.jpg", photo.name), "README.md", "exec"), {})
+    size, _, detections = capsys.readouterr().out.partition(" ")
+    assert int(size) > 20
+    assert detections.startswith("[")
+
+
+def test_changelog_has_the_release_or_an_open_section(repository: Path) -> None:
+    text = (repository / "CHANGELOG.md").read_text("utf-8")
+    assert "## [Unreleased]" in text or f"## [{fpcodec.__version__}]" in text
+    assert "### Bitstream" in text
+    assert "### Wire API" in text
