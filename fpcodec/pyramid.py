@@ -219,11 +219,11 @@ class Pyramid:
             InputError: A level holds a value that cannot be coded; the message names it.
         """
         for name, values in self.levels.items():
-            # One sum finds NaN and infinity alike without a mask of the level's size.
-            with np.errstate(invalid="ignore"):
-                total = values.sum(dtype=np.float64)
-            if not np.isfinite(total):
-                bad = int(values.size - np.isfinite(values).sum())
+            # A finite sum proves every value finite, without a mask of the level's size.
+            with np.errstate(invalid="ignore", over="ignore"):
+                total = values.sum()
+            bad = 0 if np.isfinite(total) else int(values.size - np.isfinite(values).sum())
+            if bad:
                 raise InputError(
                     f"level {name} holds {bad} NaN or infinite values; check the detector's "
                     "input and weights"

@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import shlex
-import shutil
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -23,11 +22,14 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 from rich.progress import track
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 
 from fpcodec.data import CLASS_NAMES, SceneConfig, generate_scene
 from fpcodec.detectors import tiny
+from fpcodec.detectors.onnx_graph import edge_macs_table
+from fpcodec.detectors.onnx_shapes import load_model
 
 Arrays = Sequence[NDArray[np.float32]]
 OPSET = 17
@@ -78,6 +80,18 @@ def normalised(image: NDArray[np.uint8]) -> Tensor:
     """Return the network's input, (1, 3, H, W) float32, of an (H, W, 3) uint8 image."""
     pixels = (image.astype(np.float32) - tiny.IMAGE_MEAN) / np.array(tiny.IMAGE_STD)
     return torch.from_numpy(pixels.astype(np.float32).transpose(2, 0, 1)[None].copy())
+
+
+def write_weights(source: Path, target: Path) -> None:
+    """Copy weights, those of convolutions and linear layers rounded to half precision.
+
+    The graphs are exported from the rounded weights, so that all files hold the same detector
+    and the package stays small.
+    """
+    weights = {k: v.half() if v.ndim > 1 else v for k, v in load_file(source).items()}
+    temporary = target.with_suffix(".tmp")
+    save_file(weights, temporary)
+    os.replace(temporary, target)
 
 
 def open_graphs(folder: Path, threads: int) -> Callable[[NDArray[np.uint8]], Arrays]:
@@ -184,8 +198,11 @@ def count_macs(module: nn.Module, inputs: tuple[Tensor, ...]) -> int:
     return total
 
 
-def card(detector: FasterRCNN, run: Path, seeds: range, ap: dict[str, float]) -> dict[str, object]:
+def card(
+    detector: FasterRCNN, run: Path, assets: Path, seeds: range, ap: dict[str, float]
+) -> dict[str, object]:
     """Return what ``card.json`` says: the network, its training and its measured accuracy."""
+    coded = {name: name for name in tiny.CODED_LEVELS}
     edge, server = tiny.TinyEdge(detector), tiny.TinyServer(detector)
     image = normalised(generate_scene(0).image)
     with torch.no_grad():
@@ -199,8 +216,10 @@ def card(detector: FasterRCNN, run: Path, seeds: range, ap: dict[str, float]) ->
         "strides": dict(zip(tiny.LEVELS, tiny.STRIDES, strict=True)),
         "channels": tiny.CHANNELS,
         "parameters": sum(p.numel() for p in detector.parameters()),
-        "edge_macs": count_macs(edge, (image,)),
-        "server_macs": count_macs(server, levels),
+        "macs": {
+            "edge": edge_macs_table(load_model(assets / "edge.onnx"), coded),
+            "server": count_macs(server, levels),
+        },
         "training": json.loads(training.read_text()) if training.exists() else {},
         "evaluation": {
             "images": len(seeds),
@@ -223,9 +242,7 @@ def main() -> None:
     flags = parser.parse_args()
     torch.set_num_threads(flags.threads)
     flags.assets.mkdir(parents=True, exist_ok=True)
-    temporary = flags.assets / "weights.safetensors.tmp"
-    shutil.copyfile(flags.run / "weights.safetensors", temporary)
-    os.replace(temporary, flags.assets / "weights.safetensors")
+    write_weights(flags.run / "weights.safetensors", flags.assets / "weights.safetensors")
     detector = tiny.load_tiny(flags.assets)
     export_graphs(detector, flags.assets)
     detect = open_graphs(flags.assets, flags.threads)
@@ -233,7 +250,7 @@ def main() -> None:
     seeds = range(flags.scenes)
     ap = measure_ap(detect, seeds) if flags.scenes else {}
     print(ap)
-    facts = card(detector, flags.run, seeds, ap)
+    facts = card(detector, flags.run, flags.assets, seeds, ap)
     temporary = flags.assets / "card.json.tmp"
     temporary.write_text(json.dumps(facts, indent=2) + "\n")
     os.replace(temporary, flags.assets / "card.json")

@@ -51,7 +51,8 @@ def with_escapes(levels: dict[str, QuantisedLevel]) -> dict[str, QuantisedLevel]
     large = [16, -17, 32, -33, 255, -256, 4000, -70_000, (1 << 22) - 1, 1 - (1 << 22)]
     out = {}
     for name, level in levels.items():
-        symbols = level.symbols.copy()
+        missing = (level.components or len(level.symbols)) - len(level.symbols)
+        symbols = np.pad(level.symbols, ((0, missing), (0, 0), (0, 0)))
         flat = symbols.reshape(len(symbols), -1)
         for index, value in enumerate(large):
             flat[index * 7 % len(flat), index * 5 % flat.shape[1]] = value

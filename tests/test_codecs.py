@@ -59,7 +59,9 @@ def test_integers_survive_exactly(codec):
             GEOMETRY.network_size,
         )
         for name in SPEC.coded_names:
-            np.testing.assert_array_equal(decoded.symbols[name], quantised[name].symbols)
+            known = quantised[name].symbols
+            np.testing.assert_array_equal(decoded.symbols[name][: len(known)], known)
+            assert not decoded.symbols[name][len(known) :].any()
             if quantised[name].classes is None:
                 assert name not in decoded.step_maps
             else:
@@ -208,7 +210,9 @@ def test_more_quality_never_makes_a_value_smaller_or_its_step_coarser():
         now = codec.quantise(pyramid, quality, SPEC.coded_names)
         for name in SPEC.coded_names:
             assert (now[name].classes >= last[name].classes).all()
-            assert (np.abs(now[name].symbols) >= np.abs(last[name].symbols)).all()
+            before = np.abs(last[name].symbols)
+            assert len(now[name].symbols) >= len(before)
+            assert (np.abs(now[name].symbols[: len(before)]) >= before).all()
         last = now
 
 

@@ -32,6 +32,7 @@ HELD_BYTES = 768 * 1024 * 1024
 """Features kept in memory for counting tables, so that every image is extracted once."""
 
 _MIX_PYRAMIDS = 16
+_PEAK_PYRAMIDS = 100
 _FEW = 64
 _RATED = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -81,12 +82,14 @@ def calibrate(
     statistics, interpolation, held = _gather(detector, images, rng, step)
     recovery = interpolation.fit()
     recoverer = InterpolationRecoverer(detector.spec, recovery)
-    tensors = (
-        _pca_tensors(statistics, keep_variance, most_components)
-        if codec == "pca"
-        else _uniform_tensors(statistics)
-    )
-    kind = PcaCodec if codec == "pca" else UniformCodec
+    kind: type[PcaCodec] | type[UniformCodec]
+    if codec == "pca":
+        kind = PcaCodec
+        tensors = _pca_tensors(statistics, keep_variance, most_components)
+        tensors["thresholds"] = _thresholds(kind(detector.spec, tensors, recoverer), held)
+    else:
+        kind = UniformCodec
+        tensors = _uniform_tensors(statistics)
     fitted = kind(detector.spec, tensors, recoverer)
     tensors |= _fit_tables(fitted, held, rng, step, len(images))
     fitted = kind(detector.spec, tensors, recoverer)
@@ -136,14 +139,26 @@ def _gather(
 def _pca_tensors(
     statistics: Mapping[str, LevelStatistics], keep_variance: float, most_components: int
 ) -> Tensors:
-    steps, thresholds = quality_schedule()
-    tensors: Tensors = {"steps": steps, "thresholds": thresholds}
+    steps, shares = quality_schedule()
+    # Thresholds need the probe: see _thresholds.
+    tensors: Tensors = {"steps": steps, "thresholds": np.zeros(shares.shape, np.float32)}
     for name, level in statistics.items():
         tensors[f"{name}.mean"] = level.mean.astype(np.float32)
         basis, reach = level.basis(keep_variance, most_components)
         tensors[f"{name}.basis"], tensors[f"{name}.reach"] = basis, reach
         tensors[f"{name}.probe"] = level.probe()
     return tensors
+
+
+def _thresholds(codec: PcaCodec, held: Sequence[Pyramid]) -> npt.NDArray[np.float32]:
+    """Probe values that the schedule's shares of all positions exceed."""
+    _, shares = quality_schedule()
+    peaks = np.concatenate([
+        codec.peak_response(name, pyramid.levels[name]).ravel()
+        for pyramid in held[:_PEAK_PYRAMIDS]
+        for name in codec.spec.coded_names
+    ])  # fmt: skip
+    return np.asarray(np.quantile(peaks, 1 - shares), np.float32)
 
 
 def _uniform_tensors(statistics: Mapping[str, LevelStatistics]) -> Tensors:

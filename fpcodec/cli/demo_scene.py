@@ -42,6 +42,8 @@ class SceneResult:
         reply: The server's answer.
         unsplit: Detections of the whole detector in this process, without codec.
         rivals: Name to outcome: pictures in two formats, and the boxes alone.
+        edge_macs: Multiply-accumulates of the edge half for the levels sent; None if unknown.
+        edge_macs_saved: How many fewer that is than for all levels; None if unknown.
     """
 
     name: str
@@ -50,6 +52,8 @@ class SceneResult:
     reply: InferReply
     unsplit: Detections
     rivals: Mapping[str, Outcome]
+    edge_macs: int | None
+    edge_macs_saved: int | None
 
     @property
     def overhead_bytes(self) -> int:
@@ -84,7 +88,10 @@ def run_scene(
     scene = Scene(image, pyramid, unsplit, 0.0, 0.0)
     pictures = [PictureWay(detector, PictureFormat.parse(name)) for name in PICTURE_RIVALS]
     ways: tuple[Way, ...] = (*pictures, BoxesWay())
-    return SceneResult(name, image, frame, reply, unsplit, {w.name: w.run(scene) for w in ways})
+    outcomes = {way.name: way.run(scene) for way in ways}
+    spent, full = edge.detector.macs(levels), edge.detector.macs()
+    saved = None if spent is None or full is None else full - spent
+    return SceneResult(name, image, frame, reply, unsplit, outcomes, spent, saved)
 
 
 def level_fate(result: SceneResult, profile: Profile, level: str) -> str:
@@ -110,6 +117,8 @@ def to_dict(result: SceneResult, profile: Profile) -> dict[str, Any]:
         "overhead_bytes": result.overhead_bytes,
         "levels": {name: level_fate(result, profile, name) for name in profile.spec.names},
         "pyramid_fp32_bytes": result.frame.pyramid.raw_bytes,
+        "edge_macs": result.edge_macs,
+        "edge_macs_saved": result.edge_macs_saved,
         "rivals": {
             name: {"bytes": way.sent_bytes, "agreement_f1": result.agreement_of(way.detections).f1}
             for name, way in result.rivals.items()

@@ -15,6 +15,8 @@ from fpcodec.cli.options import Levels, ProfileFolder, Threads, check_quality, o
 from fpcodec.cli.output import print_table, progress_callback
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from fpcodec.evaluation.results import ResultRow
     from fpcodec.profile import Profile
 
@@ -61,12 +63,22 @@ def evaluate(
     rivals: Annotated[
         bool, typer.Option("--rivals", help="Measure WebP, JPEG and boxes alone beside it.")
     ] = False,
+    rival: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            show_default=False,
+            help="Measure this one: webp:65, jpeg, avif:60, boxes:0.1; several times.",
+        ),
+    ] = None,
     out: Rows = None,
     threads: Threads = None,
 ) -> None:
     """Measure bytes per image and AP against the unsplit detector.
 
     Example:  fpcodec eval --images val --annotations val.json -q 0.3 -q 0.6 --rivals
+
+    Another:  fpcodec eval --images val --annotations val.json --rival webp:65 --rival jpeg:85
     """
     qualities = [check_quality(q) for q in quality or DEFAULT_QUALITIES]
     loaded = open_profile(profile)
@@ -80,7 +92,7 @@ def evaluate(
     with _server_answers(server, loaded) as infer, progress_callback("Evaluating") as progress:
         result = run(
             loaded, dataset, qualities=qualities, levels=[chosen],
-            rivals=RIVALS if rivals else (), infer=infer, threads=threads,
+            rivals=(*(RIVALS if rivals else ()), *(rival or ())), infer=infer, threads=threads,
             command=shlex.join(["fpcodec", *sys.argv[1:]]), progress=progress,
         )  # fmt: skip
     if out is not None:
@@ -123,6 +135,37 @@ def _print(rows: tuple[ResultRow, ...]) -> None:
             f"{row.agreement_f1:.3f}",
         )
     print_table(table)
+    print_table(_scales_table(rows))
+    print_table(_cost_table(rows))
+
+
+def _scales_table(rows: tuple[ResultRow, ...]) -> Table:
+    from rich.table import Table
+
+    table = Table(title="AP by overlap and object scale")
+    table.add_column("way", no_wrap=True)
+    keys = ("ap50", "ap75", "ap_small", "ap_medium", "ap_large")
+    for key in keys:
+        table.add_column(key.removeprefix("ap_"), justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(row.name, *(_points(row.ap.get(key)) for key in keys))
+    return table
+
+
+def _cost_table(rows: tuple[ResultRow, ...]) -> Table:
+    from rich.table import Table
+
+    table = Table(title="Where bytes and time go, per image")
+    for title in ("way", "median bytes", "mean bytes of", "median ms of"):
+        table.add_column(title)
+    for row in rows:
+        table.add_row(
+            row.name,
+            f"{row.sent_bytes.p50:,.0f}" if row.sent_bytes else "",
+            ", ".join(f"{name} {size:,.0f}" for name, size in row.level_bytes.items()),
+            ", ".join(f"{stage} {spread.p50:.1f}" for stage, spread in row.times_ms.items()),
+        )
+    return table
 
 
 def _points(value: float | None) -> str:

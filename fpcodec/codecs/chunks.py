@@ -30,12 +30,15 @@ class QuantisedLevel:
     """What an encoder decided for one level.
 
     Attributes:
-        symbols: Shape (K, H, W), int32.
+        symbols: Shape (K, H, W), int32; or only the first groups of components, where all
+            others are zero.
         classes: Step classes, shape (H, W), or None for no step map.
+        components: K; None where ``symbols`` holds all of them.
     """
 
     symbols: Integers
     classes: ClassMap | None = None
+    components: int | None = None
 
 
 @dataclass(frozen=True)
@@ -180,11 +183,11 @@ def code_quantised(
 ) -> LevelPlanes:
     """Code one quantised level; returns what finer levels may look at."""
     classes = None if level.classes is None else level.classes.astype(np.int32)
-    shape = level.symbols.shape
+    count, height, width = level.symbols.shape
     code = code_level(
         coder,
         tables,
-        (shape[0], shape[1], shape[2]),
+        (level.components or count, height, width),
         has_map=classes is not None,
         parent=parent,
         symbols=level.symbols,

@@ -54,6 +54,11 @@ def group_bounds(components: int) -> list[tuple[int, int]]:
     return bounds
 
 
+def whole_groups(components: int, count: int) -> int:
+    """The least number of leading components, ``count`` or more, that ends with a group."""
+    return next((stop for _, stop in group_bounds(components) if stop >= count), 0) if count else 0
+
+
 def largest_magnitude(group: int) -> int:
     """Largest magnitude coded without an escape in a group."""
     return _LARGEST[group] if group < len(_LARGEST) else _LARGEST[-1]
@@ -119,7 +124,8 @@ def code_level(
         shape: (K, H, W).
         has_map: Whether a step map is coded.
         parent: The parent level's planes, or None.
-        symbols: Shape (K, H, W), int32; None when reading.
+        symbols: Shape (K, H, W), int32, or fewer whole groups where the others are zero; None
+            when reading.
         classes: Shape (H, W); None when reading or without a map.
 
     Raises:
@@ -127,7 +133,7 @@ def code_level(
     """
     components, height, width = shape
     bounds = group_bounds(components)
-    flat = None if symbols is None else symbols.reshape(components, -1)
+    flat = None if symbols is None else symbols.reshape(len(symbols), height * width)
     parent_depth = _lift(None if parent is None else parent.depth, height, width)
     step = np.zeros((height, width), np.int32)
     if has_map:
@@ -156,7 +162,7 @@ def code_level(
         )
         energy = _spread(level.reshape(height, width))
     classes_out = step if has_map else None
-    return LevelCode(out.reshape(shape), classes_out, LevelPlanes(depth, classes_out))
+    return LevelCode(out.reshape(-1, height, width), classes_out, LevelPlanes(depth, classes_out))
 
 
 def _lift(plane: Plane | None, height: int, width: int) -> Plane:
@@ -220,7 +226,8 @@ def _depths(flat: npt.NDArray[np.int32], bounds: list[tuple[int, int]]) -> Plane
     """Groups up to the last one that holds a non-zero value, per position."""
     depth = np.zeros(flat.shape[1], np.int32)
     for group, (start, stop) in enumerate(bounds):
-        depth[flat[start:stop].any(axis=0)] = group + 1
+        if stop <= len(flat):
+            depth[flat[start:stop].any(axis=0)] = group + 1
     return depth
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from fpcodec.codecs.base import ClassMap, Decoded, Integers, Limits, quality_byte
 from fpcodec.codecs.chunks import ChunkCoder, QuantisedLevel, select_levels
+from fpcodec.codecs.coefficients import whole_groups
 from fpcodec.codecs.identity import stream_id
 from fpcodec.codecs.tables import CodecTables
 from fpcodec.entropy import Backend
@@ -26,6 +27,8 @@ from fpcodec.reconstruct.base import Recoverer
 
 ROUNDING = 0.4
 """A magnitude rounds up from 0.6 of a step: below a half, zeros are cheaper than they are wrong."""
+
+_CHANNELS_AT_ONCE = 32  # keeps the probe's temporaries within the processor's cache
 
 LARGEST = 1 << 22
 """Magnitudes saturate here, the format's limit: far beyond any feature that means something."""
@@ -112,12 +115,19 @@ class PcaCodec:
         probe = self.tensors[f"{name}.probe"]
         channels = len(features)
         flat = features.reshape(channels, -1)
-        value = probe[:channels] @ flat + probe[channels:-1] @ np.abs(flat) + probe[-1]
+        value = probe[:channels] @ flat + probe[-1]
+        for start in range(0, channels, _CHANNELS_AT_ONCE):
+            some = slice(start, start + _CHANNELS_AT_ONCE)
+            value += probe[channels:-1][some] @ np.abs(flat[some])
         return np.asarray(value.reshape(features.shape[1:]), np.float32)
+
+    def peak_response(self, name: str, features: Array) -> Array:
+        """The highest prediction in each position's 3 x 3 surroundings, shape (H, W)."""
+        return _peak(self.response(name, features))
 
     def step_map(self, name: str, features: Array, quality: int) -> ClassMap:
         """Step class per position: how many thresholds the probe passes nearby."""
-        peak = _peak(self.response(name, features))
+        peak = self.peak_response(name, features)
         return np.searchsorted(self.tensors["thresholds"][quality], peak).astype(np.uint8)
 
     def quantise(
@@ -130,18 +140,27 @@ class PcaCodec:
         classes = self.step_map(name, features, quality)
         matrix, mean = self._forward[name]
         flat, flat_classes = features.reshape(len(features), -1), classes.ravel()
-        symbols = np.zeros((self.components[name], flat.shape[1]), np.int32)
-        for index, step in enumerate(self.tensors["steps"][quality]):
-            # Most positions are coarse, and there only the first components can pass a step.
-            count = self._live_components(name, float(step))
-            where = np.flatnonzero(flat_classes == index)
-            if not count or not len(where):
+        steps = self.tensors["steps"][quality]
+        # Most positions are coarse, and there only the first components can pass a step.
+        counts = [self._live_components(name, float(step)) for step in steps]
+        present = np.bincount(flat_classes, minlength=len(steps)) > 0
+        most = whole_groups(self.components[name], max(np.where(present, counts, 0)))
+        symbols = np.zeros((most, flat.shape[1]), np.int32)
+        for index, (step, count) in enumerate(zip(steps, counts, strict=True)):
+            if not count or not present[index]:
                 continue
-            some = flat if len(where) == flat.shape[1] else flat[:, where]
-            scaled = (matrix[:count] @ some - mean[:count]) / step
+            where = np.flatnonzero(flat_classes == index)
+            # Copying the columns of nearly all positions would cost more than it spares.
+            if 2 * len(where) > flat.shape[1]:
+                scaled = (matrix[:count] @ flat).take(where, axis=1)
+            else:
+                scaled = matrix[:count] @ flat.take(where, axis=1)
+            scaled -= mean[:count]
+            scaled /= step
             scaled += np.copysign(np.float32(ROUNDING), scaled)
             symbols[:count, where] = np.clip(scaled, -LARGEST, LARGEST)
-        return QuantisedLevel(symbols.reshape(-1, *features.shape[1:]), classes)
+        shape = (most, *features.shape[1:])
+        return QuantisedLevel(symbols.reshape(shape), classes, self.components[name])
 
     def _live_components(self, name: str, step: float) -> int:
         """Components that pass ``1 - ROUNDING`` of a step within their largest deviation."""

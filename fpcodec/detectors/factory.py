@@ -155,8 +155,7 @@ def tiny_config(folder: Path = TINY_FOLDER) -> dict[str, Any]:
         ]
         spec = PyramidSpec(tuple(levels), size_divisor=levels[-1].stride)
         labels = [str(name) for name in card["classes"]]
-        every = ",".join(spec.coded_names)
-        macs = {"edge": {every: int(card["edge_macs"])}, "server": int(card["server_macs"])}
+        macs = {"edge": dict(card["macs"]["edge"]), "server": int(card["macs"]["server"])}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ModelError(f"{path}: cannot be read ({error}); reinstall fpcodec") from error
     return {
@@ -167,7 +166,7 @@ def tiny_config(folder: Path = TINY_FOLDER) -> dict[str, Any]:
         "preprocess": preprocess.to_dict(),
         "decode": DecodeConfig("detections", score_threshold=0.05).to_dict(),
         "labels": labels,
-        "macs": card.get("macs", macs),
+        "macs": macs,
     }
 
 
