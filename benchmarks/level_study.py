@@ -99,7 +99,7 @@ def main() -> None:
         seeds = range(FIRST_SEED, FIRST_SEED + options.scenes)
         print(f"drawing {options.scenes} scenes", file=sys.stderr)
         annotations = write_coco(Path(folder), seeds, SceneConfig())
-        dataset: CocoDataset = load_coco(annotations)
+        dataset: CocoDataset = load_coco(annotations, annotations.parent / "images")
         bar = track(range(options.scenes), "evaluating")
         steps = iter(bar)
         result = evaluate_ways(

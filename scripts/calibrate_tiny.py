@@ -35,7 +35,7 @@ def main() -> None:
         task = progress.add_task("calibrating")
         profile = calibrate(
             detector,
-            list(load_coco(annotations).paths()),
+            list(load_coco(annotations, annotations.parent / "images").paths()),
             Path(folder) / "profile",
             name="tiny",
             progress=lambda done, total: progress.update(task, completed=done, total=total),
