@@ -45,6 +45,8 @@ def peak_megabytes(whose: int) -> float:
 def send(profile: Profile, folder: Path, paths: list[Path], codec: str) -> list[dict[str, Any]]:
     """One row per quality: what went over a real connection, or the error that stopped it."""
     edge = EdgeHalf(profile, threads=1)
+    # All of a large pyramid in bits per channel is above any sensible limit: the study's levels.
+    levels = ("p3", "p5") if codec == "uniform" else profile.spec.coded_names
     rows = []
     with (
         loopback_server(folder, threads=1) as address,
@@ -55,7 +57,7 @@ def send(profile: Profile, folder: Path, paths: list[Path], codec: str) -> list[
             sizes, problems = [], []
             for path in paths:
                 try:
-                    frame = edge.encode(load_image(path), quality=quality)
+                    frame = edge.encode(load_image(path), quality=quality, levels=levels)
                     reply = client.infer(frame.data)
                 except FpcodecError as error:
                     problems.append(f"{type(error).__name__}: {error}")
@@ -66,6 +68,7 @@ def send(profile: Profile, folder: Path, paths: list[Path], codec: str) -> list[
             median = {stage: round(statistics.median(x), 1) for stage, x in times.items()}
             rows.append({
                 "codec": codec,
+                "levels": levels,
                 "quality": quality,
                 "network_size": frame.pyramid.geometry.network_size,
                 "raw_fp32_bytes": frame.pyramid.raw_bytes,
@@ -74,8 +77,8 @@ def send(profile: Profile, folder: Path, paths: list[Path], codec: str) -> list[
                 "encode_share_of_extract": (
                     round(median["encode"] / median["extract"], 4) if median else None
                 ),
-                "edge_macs": edge.detector.macs(),
-                "codec_macs": codec_macs(profile.codec, frame.pyramid),  # type: ignore[arg-type]
+                "edge_macs": edge.detector.macs(levels),
+                "codec_macs": codec_macs(profile.codec, frame.pyramid),
                 "errors": problems,
             })  # fmt: skip
             print(json.dumps(rows[-1]), flush=True)
