@@ -8,22 +8,16 @@ head will look without running it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from fpcodec.codecs.base import ClassMap, Decoded, Integers, Limits, quality_byte
-from fpcodec.codecs.chunks import ChunkCoder, QuantisedLevel, select_levels
+from fpcodec.codecs.base import ClassMap, Integers
+from fpcodec.codecs.chunked import ChunkedCodec
+from fpcodec.codecs.chunks import QuantisedLevel
 from fpcodec.codecs.coefficients import whole_groups
-from fpcodec.codecs.identity import stream_id
-from fpcodec.codecs.tables import CodecTables
-from fpcodec.entropy import Backend
 from fpcodec.errors import ProfileError
-from fpcodec.pyramid import Array, ImageGeometry, Pyramid, PyramidSpec
-from fpcodec.reconstruct.base import Recoverer
+from fpcodec.pyramid import Array
 
 ROUNDING = 0.4
 """A magnitude rounds up from 0.6 of a step: below a half, zeros are cheaper than they are wrong."""
@@ -33,38 +27,21 @@ _CHANNELS_AT_ONCE = 32  # keeps the probe's temporaries within the processor's c
 LARGEST = 1 << 22
 """Magnitudes saturate here, the format's limit: far beyond any feature that means something."""
 
-Tensors = Mapping[str, npt.NDArray[Any]]
 
-
-class PcaCodec:
+class PcaCodec(ChunkedCodec):
     """Codec id 2.
 
     Args:
-        spec: The pyramids.
         tensors: Per coded level ``<level>.mean`` (C,), ``<level>.basis`` (C, K) with orthogonal
             columns of one length (the level's unit: its root mean component deviation) and
             ``<level>.probe`` (2C + 1,); ``<level>.reach`` (K,), the largest magnitude to expect
             of each component, falling; ``steps`` (256, classes) in those units and
             ``thresholds`` (256, classes - 1) on the probe, by wire quality; ``tables.*``.
-        recoverer: Fills the levels that were not sent.
-        backend: The entropy coder; None for the fastest installed.
-
-    Raises:
-        ProfileError: A tensor is missing or misshapen.
+        spec, recoverer, backend: See ``ChunkedCodec``.
     """
 
     codec_id = 2
-
-    def __init__(
-        self,
-        spec: PyramidSpec,
-        tensors: Tensors,
-        recoverer: Recoverer,
-        backend: Backend | None = None,
-    ) -> None:
-        self.spec, self.tensors, self.recoverer = spec, dict(tensors), recoverer
-        self._backend = backend
-        self._check()
+    edge_only = ("probe", "reach", "thresholds")
 
     def _check(self) -> None:
         for name in self.spec.coded_names:
@@ -85,20 +62,6 @@ class PcaCodec:
     def components(self) -> dict[str, int]:
         """Components kept per coded level."""
         return {name: self.tensors[f"{name}.basis"].shape[1] for name in self.spec.coded_names}
-
-    @cached_property
-    def stream_id(self) -> bytes:
-        """Identity of what both sides must share: tables, bases, means and steps."""
-        return stream_id(
-            self.codec_id, self.spec, self.tensors, edge_only=("probe", "reach", "thresholds")
-        )
-
-    @cached_property
-    def coder(self) -> ChunkCoder:
-        """Integers to bytes and back."""
-        tables = CodecTables({k: v for k, v in self.tensors.items() if k.startswith("tables.")})
-        tables.check(self.components)
-        return ChunkCoder(self.codec_id, self.spec, self.components, tables, self.stream_id)
 
     @cached_property
     def _forward(self) -> dict[str, tuple[Array, Array]]:
@@ -130,12 +93,6 @@ class PcaCodec:
         peak = self.peak_response(name, features)
         return np.searchsorted(self.tensors["thresholds"][quality], peak).astype(np.uint8)
 
-    def quantise(
-        self, pyramid: Pyramid, quality: int, names: Sequence[str]
-    ) -> dict[str, QuantisedLevel]:
-        """Integers of the named levels at a wire quality."""
-        return {name: self._quantise(name, pyramid.levels[name], quality) for name in names}
-
     def _quantise(self, name: str, features: Array, quality: int) -> QuantisedLevel:
         classes = self.step_map(name, features, quality)
         matrix, mean = self._forward[name]
@@ -166,38 +123,6 @@ class PcaCodec:
         """Components that pass ``1 - ROUNDING`` of a step within their largest deviation."""
         reach = self.tensors[f"{name}.reach"]
         return int(np.count_nonzero(reach >= (1 - ROUNDING) * step))
-
-    def encode(
-        self, pyramid: Pyramid, quality: float, levels: Sequence[str] | None = None
-    ) -> bytes:
-        """Code the key levels as one frame; see ``Codec.encode``."""
-        names = select_levels(self.spec, levels, pyramid.levels)
-        Pyramid(self.spec, {x: pyramid.levels[x] for x in names}, pyramid.geometry).require_finite()
-        wire = quality_byte(quality)
-        quantised = self.quantise(pyramid, wire, names)
-        geometry = pyramid.geometry
-        return self.coder.write(
-            quantised, wire, geometry.image_size, geometry.network_size, self._backend
-        )
-
-    def decode(
-        self, frame: bytes, limits: Limits | None = None, *, partial: bool = False
-    ) -> Decoded:
-        """Read a frame back to integers, exactly; see ``Codec.decode``."""
-        return self.coder.read(frame, limits, partial=partial, backend=self._backend)
-
-    def reconstruct(
-        self, decoded: Sequence[Decoded], geometries: Sequence[ImageGeometry]
-    ) -> list[Pyramid]:
-        """Turn integers into full pyramids; see ``Codec.reconstruct``."""
-        pyramids = []
-        for frame, geometry in zip(decoded, geometries, strict=True):
-            levels = {
-                name: self._dequantise(name, symbols, frame.step_maps.get(name), frame.quality)
-                for name, symbols in frame.symbols.items()
-            }
-            pyramids.append(Pyramid(self.spec, levels, geometry))
-        return self.recoverer.recover(pyramids)
 
     def _dequantise(
         self, name: str, symbols: Integers, classes: ClassMap | None, quality: int

@@ -1,0 +1,122 @@
+"""What ``uniform`` and ``pca`` share: from pyramids to frames and back, around their quantisers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from fpcodec.codecs.base import ClassMap, Decoded, Integers, Limits, quality_byte
+from fpcodec.codecs.chunks import ChunkCoder, QuantisedLevel, select_levels
+from fpcodec.codecs.identity import stream_id
+from fpcodec.codecs.tables import CodecTables
+from fpcodec.entropy import Backend
+from fpcodec.pyramid import Array, ImageGeometry, Pyramid, PyramidSpec
+from fpcodec.reconstruct.base import Recoverer
+
+Tensors = Mapping[str, npt.NDArray[Any]]
+
+
+class ChunkedCodec(ABC):
+    """A codec whose chunks are levels of quantised components.
+
+    Args:
+        spec: The pyramids.
+        tensors: What the subclass needs, and ``tables.*``.
+        recoverer: Fills the levels that were not sent.
+        backend: The entropy coder; None for the fastest installed.
+
+    Raises:
+        ProfileError: A tensor is missing or misshapen.
+    """
+
+    codec_id: ClassVar[int]
+    edge_only: ClassVar[tuple[str, ...]] = ()
+    """Last parts of the names of tensors that a decoder does without."""
+
+    def __init__(
+        self,
+        spec: PyramidSpec,
+        tensors: Tensors,
+        recoverer: Recoverer,
+        backend: Backend | None = None,
+    ) -> None:
+        self.spec, self.tensors, self.recoverer = spec, dict(tensors), recoverer
+        self._backend = backend
+        self._check()
+
+    @abstractmethod
+    def _check(self) -> None:
+        """Raise ProfileError where a tensor is missing or misshapen."""
+
+    @property
+    @abstractmethod
+    def components(self) -> dict[str, int]:
+        """Components coded per coded level."""
+
+    @abstractmethod
+    def _quantise(self, name: str, features: Array, quality: int) -> QuantisedLevel:
+        """Integers of one level at a wire quality."""
+
+    @abstractmethod
+    def _dequantise(
+        self, name: str, symbols: Integers, classes: ClassMap | None, quality: int
+    ) -> Array:
+        """Features (C, H, W) of one level's integers."""
+
+    @cached_property
+    def stream_id(self) -> bytes:
+        """Identity of what both sides must share; see ``Codec.stream_id``."""
+        return stream_id(self.codec_id, self.spec, self.tensors, edge_only=self.edge_only)
+
+    @cached_property
+    def coder(self) -> ChunkCoder:
+        """Integers to bytes and back."""
+        tables = CodecTables({k: v for k, v in self.tensors.items() if k.startswith("tables.")})
+        tables.check(self.components)
+        return ChunkCoder(self.codec_id, self.spec, self.components, tables, self.stream_id)
+
+    def quantise(
+        self, pyramid: Pyramid, quality: int, names: Sequence[str]
+    ) -> dict[str, QuantisedLevel]:
+        """Integers of the named levels at a wire quality."""
+        return {name: self._quantise(name, pyramid.levels[name], quality) for name in names}
+
+    def encode(
+        self, pyramid: Pyramid, quality: float, levels: Sequence[str] | None = None
+    ) -> bytes:
+        """Code the key levels as one frame; see ``Codec.encode``."""
+        names = select_levels(self.spec, levels, pyramid.levels)
+        Pyramid(self.spec, {x: pyramid.levels[x] for x in names}, pyramid.geometry).require_finite()
+        wire = quality_byte(quality)
+        quantised = self.quantise(pyramid, wire, names)
+        geometry = pyramid.geometry
+        return self.coder.write(
+            quantised, wire, geometry.image_size, geometry.network_size, self._backend
+        )
+
+    def decode(
+        self, frame: bytes, limits: Limits | None = None, *, partial: bool = False
+    ) -> Decoded:
+        """Read a frame back to integers, exactly; see ``Codec.decode``."""
+        return self.coder.read(frame, limits, partial=partial, backend=self._backend)
+
+    def reconstruct(
+        self, decoded: Sequence[Decoded], geometries: Sequence[ImageGeometry]
+    ) -> list[Pyramid]:
+        """Turn integers into full pyramids; see ``Codec.reconstruct``."""
+        pyramids = []
+        for frame, geometry in zip(decoded, geometries, strict=True):
+            levels = {
+                name: np.asarray(
+                    self._dequantise(name, symbols, frame.step_maps.get(name), frame.quality),
+                    np.float32,
+                )
+                for name, symbols in frame.symbols.items()
+            }
+            pyramids.append(Pyramid(self.spec, levels, geometry))
+        return self.recoverer.recover(pyramids)
