@@ -80,3 +80,13 @@ def test_changelog_has_the_release_or_an_open_section(repository: Path) -> None:
     assert "## [Unreleased]" in text or f"## [{fpcodec.__version__}]" in text
     assert "### Bitstream" in text
     assert "### Wire API" in text
+
+
+def test_measured_tables_are_what_the_committed_results_say(
+    readme: str, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    import tables
+
+    assert set(tables.SECTIONS) == set(re.findall(r"<!-- measured: (\w+) -->", readme))
+    assert tables.rendered(readme) == readme, "run: python benchmarks/tables.py"
