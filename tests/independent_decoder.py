@@ -4,296 +4,203 @@ It shares no code with the package and is slow. It exists so that the page can b
 the code: whatever the two read differently is a mistake of one of them.
 """
 
-from __future__ import annotations
-
 import bisect
+import io
 import json
-import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-LIMIT_FRAME_BYTES = 4 << 20
-LIMIT_IMAGE_PIXELS = 64_000_000
-LIMIT_NETWORK_PIXELS = 4_000_000
-LIMIT_VALUES = 64_000_000
+WORDS = (1 << 64) - 1
 HALVES = [0, 32768, 65536]
-MASK = (1 << 64) - 1
+DIAGONAL = [(-1, -1), (-1, 1), (1, -1), (1, 1)]
+DIRECT = [(-1, 0), (1, 0), (0, -1), (0, 1)]
 
 
-def decode(frame: bytes, profile_dir: Path) -> dict[str, Any]:
+def decode(frame: bytes, profile_dir: Path) -> dict:
     """Read one whole frame with a profile folder; any problem of the page is a ValueError."""
     profile = json.loads((profile_dir / "profile.json").read_text())
-    tensors = read_safetensors(profile_dir / "codec.safetensors")
-    header, chunks = read_header(frame)
-    if header["codec"] != profile["codec_id"] or header["prefix"] != profile["stream_id"][:12]:
-        raise ValueError("ProfileMismatch: another codec or stream")
-    levels = profile["spec"]["levels"]
-    width, height = header["network"]
+    tensors = read_safetensors((profile_dir / "codec.safetensors").read_bytes())
+    header, chunks = read_frame(frame)
+    require(header["codec_id"] == profile["codec_id"], "ProfileMismatch: codec")
+    require(header["prefix"] == profile["stream_id"][:12], "ProfileMismatch: stream")
+    levels, (width, height) = profile["spec"]["levels"], header["network_size"]
     sizes = [(-(-height // level["stride"]), -(-width // level["stride"])) for level in levels]
-    channels = [level["channels"] for level in levels]
-    if sum(c * h * w for c, (h, w) in zip(channels, sizes, strict=True)) > LIMIT_VALUES:
-        raise ValueError("LimitExceeded: feature values")
-    for index, _, _ in chunks:
-        if index >= len(levels) or levels[index]["derived_from"] is not None:
-            raise ValueError("InvalidField: a level that the profile does not code")
-    symbols, maps = {}, {}
-    parent: tuple[np.ndarray, np.ndarray | None] | None = None
-    for index, checksum, data in chunks:
-        if crc16(data) != checksum:
-            raise ValueError("ChecksumMismatch: chunk")
-        name, bit = levels[index]["name"], 1 << index
-        above = parent if header["parents"] & bit else None
-        bucket = (0 if above is None else 1, header["quality"] // 32)
-        start = f"tables.{name}."
-        tables = {k[len(start) :]: v[bucket] for k, v in tensors.items() if k.startswith(start)}
-        basis = tensors.get(f"{name}.basis") if header["codec"] == 2 else None
-        count = levels[index]["channels"] if basis is None else basis.shape[1]
-        has_map = bool(header["maps"] & bit)
-        values, classes, depth = read_chunk(data, (count, *sizes[index]), tables, has_map, above)
+    features = sum(x["channels"] * h * w for x, (h, w) in zip(levels, sizes, strict=True))
+    require(features <= 64_000_000, "LimitExceeded: feature values")
+    for i in chunks:
+        require(i < len(levels) and levels[i]["derived_from"] is None, "InvalidField: level")
+    symbols, maps, parent = {}, {}, None
+    for i, data in chunks.items():
+        name, has_map = levels[i]["name"], header["maps"] >> i & 1
+        above = parent if header["parents"] >> i & 1 else None
+        start, case = f"tables.{name}.", (int(above is not None), header["quality"] // 32)
+        rows = {k[len(start) :]: v[case] for k, v in tensors.items() if k.startswith(start)}
+        pca = header["codec_id"] == 2
+        count = tensors[f"{name}.basis"].shape[1] if pca else levels[i]["channels"]
+        symbols[name], depth, classes = read_chunk(data, (count, *sizes[i]), rows, has_map, above)
         parent = (depth, classes if has_map else None)
-        symbols[name] = values
         if has_map:
             maps[name] = classes
-    return {
-        "codec_id": header["codec"],
-        "quality": header["quality"],
-        "image_size": header["image"],
-        "network_size": header["network"],
-        "symbols": symbols,
-        "step_maps": maps,
-    }
+    return header | {"symbols": symbols, "step_maps": maps}
 
 
-def read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    data = path.read_bytes()
-    start = 8 + int.from_bytes(data[:8], "little")
-    kinds = {"U8": "u1", "U16": "<u2", "I16": "<i2", "I32": "<i4", "I64": "<i8", "F16": "<f2"}
-    kinds |= {"F32": "<f4", "F64": "<f8", "I8": "i1"}
-    tensors = {}
+def require(condition: bool, problem: str) -> None:
+    if not condition:
+        raise ValueError(problem)
+
+
+def read_safetensors(data: bytes) -> dict[str, np.ndarray]:
+    """Eight bytes of length, so much JSON, then the tensors; kinds are as `U16` and `F32`."""
+    start, tensors = 8 + int.from_bytes(data[:8], "little"), {}
     for name, entry in json.loads(data[8:start]).items():
         if name != "__metadata__":
             first, last = entry["data_offsets"]
-            flat = np.frombuffer(data[start + first : start + last], kinds[entry["dtype"]])
+            kind = f"<{entry['dtype'][0].lower()}{int(entry['dtype'][1:]) // 8}"
+            flat = np.frombuffer(data[start + first : start + last], kind)
             tensors[name] = flat.reshape(entry["shape"])
     return tensors
 
 
-def crc16(data: bytes) -> int:
+def crc16(data: bytes) -> bytes:
     crc = 0xFFFF
-    for byte in data:
-        crc ^= byte << 8
-        for _ in range(8):
-            crc = (crc << 1 ^ 0x1021 if crc & 0x8000 else crc << 1) & 0xFFFF
-    return crc
+    for bit in np.unpackbits(np.frombuffer(data, np.uint8)).tolist():
+        crc = (crc << 1 & 0xFFFF) ^ (0x1021 if crc >> 15 != bit else 0)
+    return crc.to_bytes(2, "little")
 
 
-def read_header(frame: bytes) -> tuple[dict[str, Any], list[tuple[int, int, bytes]]]:
-    if len(frame) > LIMIT_FRAME_BYTES:
-        raise ValueError("LimitExceeded: frame")
-    at = 0
+class Reader(io.BytesIO):
+    def take(self, count: int) -> bytes:
+        data = self.read(count)
+        require(len(data) == count, "Truncated: header or chunk")
+        return data
 
-    def take(count: int) -> bytes:
-        nonlocal at
-        if at + count > len(frame):
-            raise ValueError("Truncated: header")
-        at += count
-        return frame[at - count : at]
+    def varint(self) -> int:
+        data = self.take(1)
+        while data[-1] > 127 and len(data) < 5:
+            data += self.take(1)
+        require(0 < data[-1] < 128 or data == b"\0", "InvalidField: varint too long or padded")
+        return sum((byte & 127) << 7 * place for place, byte in enumerate(data))
 
-    def varint() -> int:
-        value = 0
-        for place in range(5):
-            byte = take(1)[0]
-            value |= (byte & 127) << 7 * place
-            if byte < 128:
-                if byte == 0 and place:
-                    raise ValueError("InvalidField: padded varint")
-                return value
-        raise ValueError("InvalidField: varint of more than five bytes")
 
-    if take(3) != b"FPC":
-        raise ValueError("BadMagic")
-    if take(1) != b"\x01":
-        raise ValueError("UnsupportedVersion")
-    codec, prefix = take(1)[0], take(6).hex()
-    quality, present, parents, maps = take(4)
-    image = (varint(), varint())
-    coded = (varint(), varint())
-    network = tuple(v // 2 if v % 2 else 32 * (v // 2) for v in coded)
-    order = [index for index in range(7, -1, -1) if present >> index & 1]
-    directory = [(index, varint(), int.from_bytes(take(2), "little")) for index in order]
-    if int.from_bytes(take(2), "little") != crc16(frame[: at - 2]):
-        raise ValueError("ChecksumMismatch: header")
-    if codec not in (1, 2, 3):
-        raise ValueError("UnknownCodec")
-    if (parents | maps) & ~present or (order and parents >> order[0] & 1):
-        raise ValueError("InvalidField: parents or maps")
-    if not all(1 <= side <= 16383 for side in (*image, *network)):
-        raise ValueError("InvalidField: side")
-    if math.prod(image) > LIMIT_IMAGE_PIXELS or math.prod(network) > LIMIT_NETWORK_PIXELS:
-        raise ValueError("LimitExceeded: pixels")
-    chunks = []
-    for index, length, checksum in directory:
-        if at + length > len(frame):
-            raise ValueError("Truncated: chunk")
-        chunks.append((index, checksum, take(length)))
-    if at != len(frame):
-        raise ValueError("InvalidField: bytes after the last chunk")
-    fields = {"codec": codec, "prefix": prefix, "quality": quality, "parents": parents}
-    return fields | {"maps": maps, "image": image, "network": network}, chunks
+def read_frame(frame: bytes) -> tuple[dict, dict[int, bytes]]:
+    """The header's fields, and the chunks by level index, coarsest first."""
+    require(len(frame) <= 4 << 20, "LimitExceeded: frame")
+    reader = Reader(frame)
+    require(reader.take(3) == b"FPC", "BadMagic")
+    require(reader.take(1) == b"\1", "UnsupportedVersion")
+    codec, prefix = reader.take(1)[0], reader.take(6).hex()
+    quality, present, parents, maps = reader.take(4)
+    width, height, *coded = (reader.varint() for _ in range(4))
+    across, down = (v // 2 if v % 2 else 32 * (v // 2) for v in coded)
+    order = [i for i in range(7, -1, -1) if present >> i & 1]
+    directory = [(i, reader.varint(), reader.take(2)) for i in order]
+    require(crc16(frame[: reader.tell()]) == reader.take(2), "ChecksumMismatch: header")
+    require(codec in (1, 2, 3), "UnknownCodec")
+    require((parents | maps) & ~present == 0, "InvalidField: parents or maps")
+    require(not order or not parents >> order[0] & 1, "InvalidField: coarsest chunk's parent")
+    require(all(1 <= side <= 16383 for side in (width, height, across, down)), "InvalidField: side")
+    require(width * height <= 64_000_000 and across * down <= 4_000_000, "LimitExceeded: pixels")
+    chunks = {i: reader.take(length) for i, length, _ in directory}
+    require(reader.tell() == len(frame), "InvalidField: bytes after the last chunk")
+    for i, _, checksum in directory:
+        require(crc16(chunks[i]) == checksum, "ChecksumMismatch: chunk")
+    fields = {"codec_id": codec, "prefix": prefix, "quality": quality, "parents": parents}
+    fields |= {"maps": maps, "image_size": (width, height), "network_size": (across, down)}
+    return fields, chunks
 
 
 class RangeDecoder:
     def __init__(self, data: bytes) -> None:
-        if data and data[-1] == 0:
-            raise ValueError("InvalidField: chunk ends in a zero byte")
-        padded = data + bytes(-len(data) % 4)
-        self.words = [int(word) for word in np.frombuffer(padded, "<u4")]
-        self.next = 0
-        self.lower, self.range = 0, MASK
-        self.point = self._word() << 32
-        self.point |= self._word()
+        require(not data.endswith(b"\0"), "InvalidField: chunk ends in a zero byte")
+        self.data, self.at, self.lower, self.range = data, 0, 0, WORDS
+        self.point = self.word() << 32 | self.word()
 
-    def _word(self) -> int:
-        self.next += 1
-        return self.words[self.next - 1] if self.next <= len(self.words) else 0
+    def word(self) -> int:
+        """The next four bytes; those past the end are missing and so read as zero."""
+        self.at += 4
+        return int.from_bytes(self.data[self.at - 4 : self.at], "little")
 
-    def symbol(self, sums: list[int]) -> int:
-        """`sums` are the cumulative counts, from 0 to 65536."""
+    def symbol(self, row: list[int]) -> int:
+        """One symbol; `row` has its counts summed up, from 0 to 65536."""
         scale = self.range >> 24
-        quantile = ((self.point - self.lower) & MASK) // scale
-        if quantile >= 1 << 24:
-            raise ValueError("InvalidField: not a code of the tables")
-        symbol = bisect.bisect_right(sums, quantile >> 8) - 1
-        self.lower = (self.lower + scale * 256 * sums[symbol]) & MASK
-        self.range = scale * 256 * (sums[symbol + 1] - sums[symbol])
+        quantile = ((self.point - self.lower) & WORDS) // scale
+        require(quantile < 1 << 24, "InvalidField: not a code of the tables")
+        symbol = bisect.bisect_right(row, quantile >> 8) - 1
+        self.lower = (self.lower + scale * 256 * row[symbol]) & WORDS
+        self.range = scale * 256 * (row[symbol + 1] - row[symbol])
         if self.range < 1 << 32:
-            self.lower = self.lower << 32 & MASK
-            self.range <<= 32
-            self.point = (self.point << 32 & MASK) | self._word()
+            self.lower, self.range = self.lower << 32 & WORDS, self.range << 32
+            self.point = (self.point << 32 & WORDS) | self.word()
         return symbol
 
-    def finish(self) -> None:
-        rest = (self.point - self.lower) & MASK
-        if self.next < len(self.words) or rest >= (1 << 33) - 1:
-            raise ValueError("InvalidField: bytes left unread")
+    def plane(self, rows, shape, context) -> np.ndarray:
+        """Three passes; `context(number, near)` is the plane of row numbers for a pass."""
+        plane, (row, column) = np.zeros(shape, np.int64), np.indices(shape) % 2
+        places = [(row == 0) & (column == 0), (row == 1) & (column == 1), row != column]
+        for number, offsets in enumerate(([], DIAGONAL, DIRECT)):
+            contexts = context(number, neighbours(plane, offsets))
+            for r, c in np.argwhere(places[number]):
+                plane[r, c] = self.symbol(rows[contexts[r, c]])
+        return plane
+
+    def escapes(self, count: int, length_row: list[int], middle: int) -> list[int]:
+        """The values of a group's escapes."""
+        signs = [-1 if self.symbol(HALVES) else 1 for _ in range(count)]
+        lengths = [self.symbol(length_row) for _ in range(count)]
+        longest, excess = max(lengths, default=0), [1] * count
+        require(longest <= 21, "InvalidField: an escape above its limit")
+        for b in range(longest - 1, -1, -1):
+            for i in range(count):
+                if lengths[i] > b:
+                    excess[i] = 2 * excess[i] + self.symbol(HALVES)
+        return [sign * (middle + extra) for sign, extra in zip(signs, excess, strict=True)]
 
 
-def cumulative(table: np.ndarray) -> list[list[int]]:
-    sums = np.cumsum(table.astype(np.int64), axis=1)
-    return [[0, *row] for row in sums.tolist()]
+def neighbours(plane: np.ndarray, offsets: list[tuple[int, int]]) -> np.ndarray:
+    """Per position the sum over its neighbours at `offsets`."""
+    (h, w), padded = plane.shape, np.pad(plane, 1)
+    parts = [padded[1 + y : 1 + y + h, 1 + x : 1 + x + w] for y, x in offsets]
+    return sum(parts, np.zeros_like(plane))
 
 
-def group_sizes(count: int) -> list[int]:
-    sizes: list[int] = []
-    while (left := count - sum(sizes)) > 0:
-        sizes.append(min(left, ([1, 1, 2, 4, 8, 16, 32][len(sizes) :] or [64])[0]))
-    return sizes
+def lift(plane: np.ndarray, h: int, w: int) -> np.ndarray:
+    rows, columns = (np.arange(n) * old // n for n, old in zip((h, w), plane.shape, strict=True))
+    return plane[np.ix_(rows, columns)].astype(np.int64)
 
 
-def at_or_zero(plane: np.ndarray, r: int, c: int) -> int:
-    inside = 0 <= r < plane.shape[0] and 0 <= c < plane.shape[1]
-    return int(plane[r, c]) if inside else 0
-
-
-def neighbours(plane: np.ndarray, r: int, c: int, diagonal: bool) -> int:
-    direct, corners = [(-1, 0), (1, 0), (0, -1), (0, 1)], [(-1, -1), (-1, 1), (1, -1), (1, 1)]
-    return sum(at_or_zero(plane, r + y, c + x) for y, x in (corners if diagonal else direct))
-
-
-def read_plane(coder: RangeDecoder, plane: np.ndarray, rows: list[list[int]], context: Any) -> None:
-    h, w = plane.shape
-    for number in range(3):
-        for r in range(h):
-            for c in range(w):
-                if number != (0 if r % 2 == c % 2 == 0 else 1 if r % 2 == c % 2 == 1 else 2):
-                    continue
-                near = neighbours(plane, r, c, number == 1) if number else 0
-                plane[r, c] = coder.symbol(rows[context(number, near, r, c)])
-
-
-def lift(plane: np.ndarray, height: int, width: int) -> np.ndarray:
-    h, w = plane.shape
-    return plane[np.arange(height) * h // height][:, np.arange(width) * w // width]
-
-
-def read_chunk(
-    data: bytes,
-    shape: tuple[int, int, int],
-    tables: dict[str, np.ndarray],
-    has_map: bool,
-    parent: tuple[np.ndarray, np.ndarray | None] | None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Values (K, H, W), classes (H, W), depth (H, W)."""
-    count, h, w = shape
-    coder, sizes = RangeDecoder(data), group_sizes(count)
-    rows = {name: cumulative(table) for name, table in tables.items()}
-    up = np.zeros((h, w), np.int64) if parent is None else lift(parent[0], h, w)
-    above = np.zeros((h, w), np.int64)
-    if parent is not None and parent[1] is not None:
-        above = 1 + lift(parent[1], h, w)
-    classes, depth = np.zeros((h, w), np.int64), np.zeros((h, w), np.int64)
+def read_chunk(data: bytes, shape, tables, has_map, parent) -> tuple[np.ndarray, ...]:
+    """Values (K, H, W), depth and classes (H, W); `parent` has its depth and perhaps classes."""
+    padded = {name: np.pad(table, ((0, 0), (1, 0))) for name, table in tables.items()}
+    rows = {name: np.cumsum(table, axis=1, dtype=int).tolist() for name, table in padded.items()}
+    coder, values = RangeDecoder(data), np.zeros(shape, np.int32)
+    count, *size = shape
+    classes, above, up = np.zeros((3, *size), np.int64)
+    if parent is not None:
+        up = lift(parent[0], *size)
+        above = above if parent[1] is None else 1 + lift(parent[1], *size)
     if has_map:
-        read_plane(
-            coder, classes, rows["map"], lambda n, near, r, c: (n * 5 + above[r, c]) * 13 + near
-        )
+        classes = coder.plane(rows["map"], size, lambda n, near: (n * 5 + above) * 13 + near)
 
-    def depth_context(number: int, near: int, r: int, c: int) -> int:
-        step = sum(limit <= near for limit in (1, 3, 6, 10, 16, 24))
-        return int(((number * 4 + classes[r, c]) * 7 + step) * 7 + min(up[r, c], 6))
+    def depth_context(number: int, near: np.ndarray) -> np.ndarray:
+        n = np.digitize(near, [1, 3, 6, 10, 16, 24])
+        return ((number * 4 + classes) * 7 + n) * 7 + np.minimum(up, 6)
 
-    read_plane(coder, depth, rows["depth"], depth_context)
-    values, energy, first = np.zeros(shape, np.int64), 4 * depth + up, 0
-    for g, size in enumerate(sizes):
-        live = [(r, c) for r in range(h) for c in range(w) if depth[r, c] > g]
-        if not live:
-            break
+    depth = coder.plane(rows["depth"], size, depth_context)
+    first, g, energy = 0, 0, 4 * depth + up
+    while first < count and (depth > g).any():
+        group = values[first : first + [1, 1, 2, 4, 8, 16, 32, 64][min(g, 7)]]
         middle = [15, 15, 15, 15, 7, 7, 3][min(g, 6)]
-        part = values[first : first + size]
-        read_group(coder, part, live, middle, rows, g, classes, depth, energy)
-        sums = np.minimum(np.abs(part), 255).sum(axis=0)
-        a = sums * 16 // size
-        around = [neighbours(a, r, c, False) for r in range(h) for c in range(w)]
-        energy = 2 * a + np.array(around).reshape(h, w) // 2
-        first += size
-    coder.finish()
-    return values.astype(np.int32), classes.astype(np.uint8), depth
-
-
-def read_group(
-    coder: RangeDecoder,
-    values: np.ndarray,
-    live: list[tuple[int, int]],
-    middle: int,
-    rows: dict[str, list[list[int]]],
-    g: int,
-    classes: np.ndarray,
-    depth: np.ndarray,
-    energy: np.ndarray,
-) -> None:
-    """Fill `values` (components of group `g`, H, W) in place."""
-    contexts = []
-    for r, c in live:
-        left = min(int(depth[r, c]) - g, 3) - 1
-        digits = min(int(energy[r, c]), 2047).bit_length()
-        contexts.append((int(classes[r, c]) * 3 + left) * 12 + digits)
-    escapes = []
-    for k in range(len(values)):
-        for (r, c), context in zip(live, contexts, strict=True):
-            symbol = coder.symbol(rows[f"group{g}"][context])
-            if symbol == 2 * middle + 1:
-                escapes.append((k, r, c))
-            else:
-                values[k, r, c] = symbol - middle
-    signs = [coder.symbol(HALVES) for _ in escapes]
-    lengths = [coder.symbol(rows["escape"][0]) for _ in escapes]
-    if any(length > 21 for length in lengths):
-        raise ValueError("InvalidField: an escape above its limit")
-    excess = [1 for _ in escapes]
-    for b in range(max(lengths, default=0) - 1, -1, -1):
-        for i, length in enumerate(lengths):
-            if length > b:
-                excess[i] = 2 * excess[i] + coder.symbol(HALVES)
-    for place, sign, extra in zip(escapes, signs, excess, strict=True):
-        values[place] = -(middle + extra) if sign else middle + extra
+        digits = np.digitize(energy, 2 ** np.arange(11))  # binary digits, 11 from 1024 on
+        contexts = (classes * 3 + np.minimum(depth - g, 3) - 1) * 12 + digits
+        live = depth > g
+        for plane in group:
+            plane[live] = [coder.symbol(rows[f"group{g}"][i]) - middle for i in contexts[live]]
+        escaped = group == middle + 1
+        group[escaped] = coder.escapes(int(escaped.sum()), rows["escape"][0], middle)
+        a = np.minimum(np.abs(group), 255).sum(axis=0) * 16 // len(group)
+        energy = 2 * a + neighbours(a, DIRECT) // 2
+        first, g = first + len(group), g + 1
+    rest = (coder.point - coder.lower) & WORDS
+    require(coder.at >= len(data) and rest < (1 << 33) - 1, "InvalidField: bytes left unread")
+    return values, depth, classes.astype(np.uint8)
