@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shlex
 import statistics
 import sys
@@ -37,9 +36,21 @@ QUALITIES = (0.25, 0.5, 0.75, 1.0)
 DEADLINE_S = 120.0
 
 
-def peak_megabytes(whose: int) -> float:
-    """Peak resident set of this process or of its ended children (Linux counts in KiB)."""
-    return round(resource.getrusage(whose).ru_maxrss / 1024, 1)
+def peak_megabytes(process_id: int | str = "self") -> float:
+    """Peak resident set of a process (``getrusage`` of a child counts its parent's pages too)."""
+    for line in Path(f"/proc/{process_id}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return round(int(line.split()[1]) / 1024, 1)
+    return float("nan")
+
+
+def child_process_ids() -> list[str]:
+    """Processes that any thread of this one started."""
+    return [
+        process_id
+        for task in Path("/proc/self/task").iterdir()
+        for process_id in (task / "children").read_text().split()
+    ]
 
 
 def send(profile: Profile, folder: Path, paths: list[Path], codec: str) -> list[dict[str, Any]]:
@@ -82,7 +93,8 @@ def send(profile: Profile, folder: Path, paths: list[Path], codec: str) -> list[
                 "errors": problems,
             })  # fmt: skip
             print(json.dumps(rows[-1]), flush=True)
-    return rows
+        server_peak = max(peak_megabytes(child) for child in child_process_ids())
+    return [{**row, "server_peak_megabytes": server_peak} for row in rows]
 
 
 def main() -> None:
@@ -95,6 +107,7 @@ def main() -> None:
     endings = {".jpg", ".jpeg", ".png"}
     paths = sorted(x for x in options.images.iterdir() if x.suffix.lower() in endings)
     paths = paths[: options.limit]
+    environment = Environment.capture(shlex.join(["python", *sys.argv]), threads=1)
     rows: list[dict[str, Any]] = []
     for codec in ("pca", "uniform"):
         with tempfile.TemporaryDirectory() as scratch:
@@ -109,10 +122,8 @@ def main() -> None:
                  "calibration_s": round(seconds, 1), **row}
                 for row in send(profile, folder, paths, codec)
             ]  # fmt: skip
-    environment = Environment.capture(shlex.join(["python", *sys.argv]), threads=1)
     for row in rows:
-        row["edge_peak_megabytes"] = peak_megabytes(resource.RUSAGE_SELF)
-        row["server_peak_megabytes"] = peak_megabytes(resource.RUSAGE_CHILDREN)
+        row["edge_peak_megabytes"] = peak_megabytes()
         row["environment"] = asdict(environment)
     options.out.write_text(json.dumps(rows, indent=1) + "\n")
 

@@ -1,7 +1,7 @@
 """Puts the committed results into README.md, between its ``measured`` marks.
 
-    python benchmarks/tables.py          # rewrites the tables
-    python benchmarks/tables.py --check  # exits 1 where README and results differ
+python benchmarks/tables.py          # rewrites the tables
+python benchmarks/tables.py --check  # exits 1 where README and results differ
 """
 
 from __future__ import annotations
