@@ -3,8 +3,8 @@
     python benchmarks/level_study.py --profile fpcodec/assets/tiny --scenes 1000 \\
         --out benchmarks/results/tiny_levels.json
 
-Every set of levels goes through the profile's recoverer with each candidate that can differ;
-both the RPN and the RoI heads see the recovered pyramid (scope "all").
+All levels, each one left out (recovered with the fitted mix), and p3 with p5 by the study's three
+candidates; both the RPN and the RoI heads see the recovered pyramid (scope "all").
 """
 
 from __future__ import annotations
@@ -70,10 +70,11 @@ def ways(profile: Profile, detector: Detector) -> list[KeptLevels]:
         for candidate in ("finer", "coarser", "mix")
     }
     sets = [names, *(tuple(x for x in names if x != left) for left in names)]
-    out = [KeptLevels(detector, recoverer["mix"], kept) for kept in sets]
+    pairs = [(kept, "mix") for kept in sets]
     if {"p3", "p5"} < set(names):
-        out += [KeptLevels(detector, each, ("p3", "p5")) for each in recoverer.values()]
-    return out
+        pairs += [(("p3", "p5"), candidate) for candidate in recoverer]
+    # With three levels, p3 with p5 is one of the sets already.
+    return [KeptLevels(detector, recoverer[x], kept) for kept, x in dict.fromkeys(pairs)]
 
 
 def print_table(rows: tuple[ResultRow, ...]) -> None:

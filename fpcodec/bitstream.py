@@ -7,6 +7,7 @@ what is inside a chunk.
 from __future__ import annotations
 
 import binascii
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fpcodec.codecs.base import Limits
@@ -79,6 +80,21 @@ class Frame:
     def overhead_bytes(self) -> int:
         """Bytes of the frame that are not in a chunk."""
         return len(write_frame(self)) - sum(len(chunk.data or b"") for chunk in self.chunks)
+
+
+def chunk_bytes(data: bytes, names: Sequence[str]) -> dict[str, int]:
+    """Bytes of each chunk of a frame of one's own, by level name, coarsest first.
+
+    Args:
+        data: A frame that this process wrote: no receiver's limits apply.
+        names: The profile's level names, finest first.
+
+    Raises:
+        FormatError: The bytes are not a frame.
+    """
+    pixels = MAX_SIDE**2
+    limits = Limits(max(len(data), 1), max_image_pixels=pixels, max_network_pixels=pixels)
+    return {names[x.level]: len(x.data or b"") for x in read_frame(data, limits).chunks}
 
 
 def checksum(data: bytes) -> bytes:

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fpcodec.errors import InputError
+from fpcodec.errors import InputError, LimitExceeded
+
+MAX_MASK_VALUES = 1 << 30
+"""Most mask pixels of one image, all boxes together: a declared image size must not fill memory."""
 
 SCALES = ("small", "medium", "large")
 """COCO's object scales: box areas below 32², up to 96², and above, in image pixels."""
@@ -37,6 +40,23 @@ class Detections:
             raise InputError(
                 f"detections disagree: boxes {self.boxes.shape}, scores {self.scores.shape}, "
                 f"labels {self.labels.shape}"
+            )
+
+    @staticmethod
+    def require_room(count: int, image_size: tuple[int, int]) -> None:
+        """Check that masks of so many boxes may be allocated.
+
+        Args:
+            count: Boxes.
+            image_size: ``(width, height)`` in pixels.
+
+        Raises:
+            LimitExceeded: They would hold more than ``MAX_MASK_VALUES`` pixels.
+        """
+        if count * image_size[0] * image_size[1] > MAX_MASK_VALUES:
+            raise LimitExceeded(
+                f"masks of {count} boxes on {image_size[0]}x{image_size[1]} pixels exceed "
+                f"{MAX_MASK_VALUES} pixels in all; send a smaller image"
             )
 
     def __len__(self) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -124,9 +125,8 @@ class Profile:
         Raises:
             InputError: Something that is not a profile is in the way.
         """
-        folder = Path(path)
-        if not _may_replace(folder):
-            raise InputError(f"{folder} exists and is not a profile; choose another folder")
+        folder = Path(path).resolve()
+        require_free(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
             scratch = Path(name) / "profile"
@@ -139,9 +139,7 @@ class Profile:
             self._write_tensors(scratch / TENSORS)
             manifest = self._manifest(config, scratch)
             (scratch / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
-            if folder.exists():
-                folder.rename(Path(name) / "old")
-            scratch.rename(folder)
+            _replace(folder, scratch, Path(name) / "old")
         return Profile.load(folder)
 
     def _write_tensors(self, path: Path) -> None:
@@ -174,14 +172,7 @@ class Profile:
         """
         if self.path is None:
             raise ProfileError("this profile is not in a folder; save it first")
-        for name, expected in _read_manifest(self.path)["files"].items():
-            file = self.path / name
-            if not file.is_file():
-                raise ProfileError(f"{file} is missing; copy the profile again")
-            if _sha256(file) != expected:
-                raise ProfileError(
-                    f"{file} was changed since the profile was written; copy it again"
-                )
+        _check_files(self.path)
 
     def open_detector(
         self, role: str = "both", threads: int | None = None, providers: Sequence[str] = ()
@@ -194,6 +185,10 @@ class Profile:
         from fpcodec.detectors.factory import detector_from_config
 
         folder = self.path or Path()
+        if self.path is not None:
+            # A flipped bit in a graph changes features without a word. A device may lack the
+            # server's half, so absent files are left to the detector.
+            _check_files(folder, skip_absent=True)
         return detector_from_config(self.detector_config, folder, role, threads, providers)
 
 
@@ -221,6 +216,34 @@ def make_codec(
     raise ProfileError(f"codec id {codec_id} is unknown; this release has 1 (uniform) and 2 (pca)")
 
 
+def require_free(folder: Path) -> None:
+    """Find out whether a profile may be written to a folder, before the work of making it.
+
+    Raises:
+        InputError: Something that is not a profile is in the way, or the folder cannot be made.
+    """
+    folder = folder.resolve()
+    if not _may_replace(folder):
+        raise InputError(f"{folder} exists and is not a profile; choose another folder")
+    above = next(x for x in folder.parents if x.exists())
+    if not above.is_dir():
+        raise InputError(f"{above} is a file, so {folder} cannot be made; choose another folder")
+    if not os.access(above, os.W_OK):
+        raise InputError(f"{above} cannot be written to; choose another folder")
+
+
+def _replace(folder: Path, scratch: Path, old: Path) -> None:
+    """Put ``scratch`` in the place of ``folder``; where that fails, leave what was there."""
+    try:
+        if folder.exists():
+            folder.rename(old)
+        scratch.rename(folder)
+    except OSError as error:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        raise InputError(f"{folder} cannot be replaced ({error}); choose another folder") from error
+
+
 def _may_replace(folder: Path) -> bool:
     """Whether there is nothing, an empty folder, or a profile of any release."""
     if not folder.is_dir():
@@ -235,6 +258,17 @@ def _may_replace(folder: Path) -> bool:
     return isinstance(manifest, dict) and {"stream_id", "codec_id", "files"} <= set(manifest)
 
 
+def _check_files(folder: Path, *, skip_absent: bool = False) -> None:
+    for name, expected in _read_manifest(folder)["files"].items():
+        file = folder / name
+        if not file.is_file():
+            if skip_absent:
+                continue
+            raise ProfileError(f"{file} is missing; copy the profile again")
+        if _sha256(file) != expected:
+            raise ProfileError(f"{file} was changed since the profile was written; copy it again")
+
+
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
@@ -242,7 +276,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
                            "make one with fpcodec calibrate")  # fmt: skip
     try:
         manifest = json.loads(path.read_text())
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ProfileError(f"{path} is not JSON ({error}); copy the profile again") from error
     if not isinstance(manifest, dict):
         raise ProfileError(f"{path} is not a manifest; copy the profile again")

@@ -135,7 +135,7 @@ class PyramidSpec:
         try:
             levels = tuple(LevelSpec(**level) for level in data["levels"])
             return cls(levels, int(data["size_divisor"]))
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"pyramid specification is incomplete: {error}") from error
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fpcodec.bitstream import read_frame
+from fpcodec.bitstream import chunk_bytes
 from fpcodec.codecs.base import Limits
 from fpcodec.detections import Detections
 from fpcodec.detectors.base import Image
@@ -83,8 +83,10 @@ class EdgeHalf:
         extracted = time.perf_counter()
         data = self.profile.codec.encode(pyramid, quality, levels)
         done = time.perf_counter()
+        coarsest_first = chunk_bytes(data, self.profile.spec.names)
+        sizes = dict(reversed(coarsest_first.items()))
         timings = {"extract": 1e3 * (extracted - start), "encode": 1e3 * (done - extracted)}
-        return EncodedFrame(data, chunk_bytes(data, self.profile), timings, pyramid)
+        return EncodedFrame(data, sizes, timings, pyramid)
 
 
 class ServerHalf:
@@ -119,14 +121,17 @@ class ServerHalf:
         Raises:
             FormatError: The bytes are not a usable frame.
             ProfileMismatch: They were made with another profile.
+            InputError: The detector does not take a network input of the declared size.
         """
         check = checkpoint or _go_on
         start = time.perf_counter()
         codec = self.profile.codec
+        # A frame that the detector cannot take must not cost its decoding.
+        header = codec.header(frame, self.limits)
+        geometry = self.detector.geometry(header.image_size, header.network_size)
         decoded = codec.decode(frame, self.limits)
         at_decoded = time.perf_counter()
         check()
-        geometry = self.detector.geometry(decoded.image_size, decoded.network_size)
         pyramid = codec.reconstruct([decoded], [geometry])[0]
         at_reconstructed = time.perf_counter()
         check()
@@ -148,10 +153,3 @@ class ServerHalf:
 
 def _go_on() -> None:
     """The checkpoint of a caller that has none."""
-
-
-def chunk_bytes(frame: bytes, profile: Profile) -> dict[str, int]:
-    """Bytes of each chunk of a frame, by level name, finest first."""
-    parsed = read_frame(frame, Limits(max_frame_bytes=max(len(frame), 1)))
-    sizes = {profile.spec.names[x.level]: len(x.data or b"") for x in parsed.chunks}
-    return {name: sizes[name] for name in profile.spec.names if name in sizes}

@@ -22,10 +22,11 @@ from core_kit import (
 from fpcodec.bitstream import read_frame
 from fpcodec.calibration import calibrate
 from fpcodec.codecs.base import Codec, quality_byte
-from fpcodec.codecs.chunks import CODEC_NAMES
+from fpcodec.codecs.chunks import CODEC_NAMES, QuantisedLevel
+from fpcodec.codecs.coefficients import STEP_CLASSES
 from fpcodec.codecs.pca import PcaCodec
 from fpcodec.codecs.uniform import UniformCodec, bits_of
-from fpcodec.errors import InputError, ProfileError
+from fpcodec.errors import InputError, InvalidField, ProfileError
 from fpcodec.profile import make_codec
 from fpcodec.pyramid import ImageGeometry, LevelSpec, Pyramid, PyramidSpec
 
@@ -226,6 +227,19 @@ def test_pca_spends_its_bits_where_the_head_responds():
     assert classes[strong].mean() > classes[weak].mean() + 0.5
     error = ((through(codec, pyramid, 128 / 255).levels["p3"] - pyramid.levels["p3"]) ** 2).mean(0)
     assert error[strong].mean() < error[weak].mean()
+
+
+def test_a_step_class_without_a_step_is_an_error():
+    codec, pyramid = kit_profile("pca").codec, make_pyramid(114)
+    levels = codec.quantise(pyramid, 128, SPEC.coded_names)
+    assert codec.step_classes < STEP_CLASSES
+    level = levels["p3"]
+    classes = level.classes.copy()
+    classes[0, 0] = codec.step_classes
+    levels["p3"] = QuantisedLevel(level.symbols, classes, level.components)
+    frame = codec.coder.write(levels, 128, GEOMETRY.image_size, GEOMETRY.network_size)
+    with pytest.raises(InvalidField, match=f"p3 holds class {codec.step_classes}"):
+        codec.decode(frame)
 
 
 def test_levels_of_one_cell_are_coded(tmp_path):

@@ -419,6 +419,7 @@ class FakeCodec:
     """Frames whose only content is the box, shifted by what quality lacks."""
 
     codec_id = 1
+    stream_id = bytes(32)
     spec = SPEC
 
     def encode(
@@ -509,7 +510,10 @@ def test_rows_tell_bytes_by_level_and_times_by_stage(bright_boxes: CocoDataset) 
     assert set(both.times_ms) == stages
     assert both.times_ms["reconstruct"] == Spread(2.0, 2.0, 2.0)
     assert set(rows["jpeg q30"].times_ms) == {"encode", "decode", "detect"}
-    assert both.parameters == {"codec_id": 1, "quality": 1.0, "levels": None}
+    stream = bytes(32).hex()
+    assert both.parameters == {
+        "codec_id": 1, "stream_id": stream, "quality": 1.0, "levels": None,
+    }  # fmt: skip
     assert both.environment.command == "test"
 
 

@@ -182,6 +182,32 @@ def test_a_detectors_files_are_listed_with_their_hashes(folder):
     assert bytes.fromhex(manifest["stream_id"]) == kit_profile("pca").stream_id
 
 
+def test_a_damaged_detector_file_is_found_when_it_is_opened(folder):
+    profile = Profile.load(folder)
+    file = next(x for x in folder.iterdir() if x.name not in (MANIFEST, TENSORS))
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(ProfileError, match=file.name):
+        profile.open_detector()
+
+
+def test_a_failing_replacement_leaves_the_old_profile(folder, monkeypatch):
+    profile = Profile.load(folder)
+    before = (folder / MANIFEST).read_bytes()
+    rename = Path.rename
+
+    def fail(self, target):
+        if self.name == "profile":
+            raise OSError("disk full")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(InputError, match="disk full"):
+        profile.save(folder)
+    assert (folder / MANIFEST).read_bytes() == before
+
+
 def test_an_unsaved_profile_cannot_be_verified():
     import dataclasses
 

@@ -150,6 +150,11 @@ class EdgeClient:
             return method(request, timeout=seconds_left)
         except grpc.RpcError as error:
             raise self._typed(error) from error
+        except ValueError as error:
+            # gRPC's word for a channel that another thread closed during a pause.
+            if not self._closed.is_set():
+                raise
+            raise Unavailable(f"this client of {self.address} was closed meanwhile") from error
 
     def _typed(self, error: Any) -> FpcodecError:
         typed = from_wire(

@@ -11,12 +11,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from fpcodec.codecs.base import Limits
-from fpcodec.detections import Detections
+from fpcodec.detections import MAX_MASK_VALUES, Detections
 from fpcodec.errors import ProfileMismatch, TransportError, UnsupportedVersion
 from fpcodec.v1 import codec_pb2
-
-MAX_MASK_VALUES = 1 << 30
-"""Most mask pixels of one answer, all detections together: what a reply may allocate."""
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def measure_key_levels(
     for i, scale in enumerate(SCALES):
         good = [kept for kept in sets if f1[kept][i] >= TOLERANCE]
         # A scale that was not seen tells nothing: send everything for it.
-        table[scale] = min(good, key=lambda kept: size[kept]) if total[i] else names
+        table[scale] = min(good, key=size.__getitem__, default=names) if total[i] else names
     facts = {
         "images": used,
         "detections": dict(zip(SCALES, total.astype(int).tolist(), strict=True)),

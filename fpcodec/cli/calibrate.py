@@ -32,7 +32,7 @@ def calibrate(
     out: Annotated[Path, typer.Option(metavar="PROFILE", help="The profile folder to write.")],
     limit: Annotated[
         int, typer.Option(metavar="N", min=1, help="Use at most so many of the images.")
-    ] = 200,
+    ] = 400,
     seed: Annotated[int, typer.Option(min=0, help="Chooses which images.")] = 0,
     codec: Annotated[CodecFamily, typer.Option(help="The codec to fit.")] = CodecFamily.pca,
     threads: Threads = None,
@@ -46,9 +46,11 @@ def calibrate(
     "onnx:yolox_nano.onnx?p3=input.471&p4=input.531&p5=input.591&decode=yolox"
     """
     paths = choose_images(images, limit, seed)
-    check_output(out)
     from fpcodec.calibration import calibrate as run
     from fpcodec.detectors.factory import open_detector
+    from fpcodec.profile import require_free
+
+    require_free(out)
 
     opened = open_detector(detector, threads=threads)
     with progress_callback("Calibrating") as progress:
@@ -69,20 +71,6 @@ def _report(profile: Profile, folder: Path) -> dict[str, Any]:
         "key_levels": {scale: list(names) for scale, names in profile.key_levels.items()},
         "measured": dict(profile.measured),
     }
-
-
-def check_output(folder: Path) -> None:
-    """Find out before minutes of work whether the profile can be written.
-
-    Raises:
-        InputError: Something that is not a profile is in the way.
-    """
-    from fpcodec.errors import InputError
-    from fpcodec.profile import MANIFEST
-
-    is_free = folder.is_dir() and not any(folder.iterdir())
-    if folder.exists() and not is_free and not (folder / MANIFEST).is_file():
-        raise InputError(f"{folder} exists and is not a profile; choose another folder")
 
 
 def choose_images(folder: Path, limit: int, seed: int) -> list[Path]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,7 +41,8 @@ def decode(
     data = read_frame_file(frame)
     from fpcodec.split import ServerHalf
 
-    answer = ServerHalf(loaded, threads=threads).infer(data)
+    with naming(frame):
+        answer = ServerHalf(loaded, threads=threads).infer(data)
     report = {
         "frame": str(frame),
         "bytes": len(data),
@@ -57,6 +60,17 @@ def decode(
         print_json(report)
     elif out is None:
         _print(report)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put a file's name before what is wrong with the frame in it."""
+    from fpcodec.errors import FormatError, ProfileMismatch
+
+    try:
+        yield
+    except (FormatError, ProfileMismatch) as error:
+        raise type(error)(f"{path}: {error}") from error
 
 
 def read_frame_file(path: Path) -> bytes:

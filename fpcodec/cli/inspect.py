@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fpcodec.cli.decode import read_frame_file
+from fpcodec.cli.decode import naming, read_frame_file
 from fpcodec.cli.options import Json, open_profile
 from fpcodec.cli.output import print_json, print_table
 
@@ -37,8 +37,11 @@ def inspect(
     data = read_frame_file(frame)
     # Nothing is allocated from these sizes here, so the format's own limits will do.
     everything = Limits(max_image_pixels=2**31, max_network_pixels=2**31)
-    parsed = read_frame(data, everything, partial=True)
-    loaded = open_profile(profile) if profile is not None else None
+    with naming(frame):
+        parsed = read_frame(data, everything, partial=True)
+    loaded: Profile | None = open_profile(profile)
+    if loaded and profile is None and not loaded.stream_id.startswith(parsed.stream_prefix):
+        loaded = None  # the embedded profile has nothing to say of other profiles' frames
     report = {"frame": str(frame), "bytes": len(data), **describe(parsed, loaded)}
     if as_json:
         print_json(report)
@@ -50,8 +53,10 @@ def describe(frame: Frame, profile: Profile | None = None) -> dict[str, Any]:
     """A parsed frame as JSON-able data; levels have names where the profile is known."""
     from fpcodec.bitstream import STREAM_PREFIX_BYTES, VERSION
 
+    is_ours = profile is not None and frame.stream_prefix == profile.stream_id[:STREAM_PREFIX_BYTES]
+
     def name(level: int) -> str:
-        known = profile.spec.names if profile is not None else ()
+        known = profile.spec.names if profile is not None and is_ours else ()
         return known[level] if level < len(known) else f"#{level}"
 
     chunks = []
@@ -75,9 +80,8 @@ def describe(frame: Frame, profile: Profile | None = None) -> dict[str, Any]:
         "overhead_bytes": frame.overhead_bytes,
     }
     if profile is not None:
-        expected = profile.stream_id[:STREAM_PREFIX_BYTES]
         report["profile"] = profile.name
-        report["profile_matches"] = frame.stream_prefix == expected
+        report["profile_matches"] = is_ours
     return report
 
 

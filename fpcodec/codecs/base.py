@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from fpcodec.errors import InputError
 from fpcodec.pyramid import ImageGeometry, Pyramid, PyramidSpec
+
+if TYPE_CHECKING:
+    from fpcodec.bitstream import Frame
 
 Integers = npt.NDArray[np.int32]
 ClassMap = npt.NDArray[np.uint8]
@@ -30,7 +33,7 @@ class Limits:
     max_frame_bytes: int = 4 * 1024 * 1024
     max_image_pixels: int = 64_000_000
     max_network_pixels: int = 4_000_000
-    max_elements: int = 64_000_000
+    max_elements: int = 32_000_000
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,14 @@ class Codec(Protocol):
         Raises:
             InputError: A level is absent, derived, or holds NaN or infinity; the quality is out
                 of range.
+        """
+
+    def header(self, frame: bytes, limits: Limits | None = None) -> Frame:
+        """Parse a frame and check all that can be checked without decoding it.
+
+        Raises:
+            FormatError: The bytes are not a usable frame; the subclass says why.
+            ProfileMismatch: The frame was made with other tables.
         """
 
     def decode(

@@ -10,8 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from fpcodec.bitstream import Frame
 from fpcodec.codecs.base import ClassMap, Decoded, Integers, Limits, quality_byte
 from fpcodec.codecs.chunks import ChunkCoder, QuantisedLevel, select_levels
+from fpcodec.codecs.coefficients import STEP_CLASSES
 from fpcodec.codecs.identity import stream_id
 from fpcodec.codecs.tables import CodecTables
 from fpcodec.entropy import Backend
@@ -58,6 +60,11 @@ class ChunkedCodec(ABC):
     def components(self) -> dict[str, int]:
         """Components coded per coded level."""
 
+    @property
+    def step_classes(self) -> int:
+        """Step classes that a map may hold."""
+        return STEP_CLASSES
+
     @abstractmethod
     def _quantise(self, name: str, features: Array, quality: int) -> QuantisedLevel:
         """Integers of one level at a wire quality."""
@@ -78,7 +85,9 @@ class ChunkedCodec(ABC):
         """Integers to bytes and back."""
         tables = CodecTables({k: v for k, v in self.tensors.items() if k.startswith("tables.")})
         tables.check(self.components)
-        return ChunkCoder(self.codec_id, self.spec, self.components, tables, self.stream_id)
+        return ChunkCoder(
+            self.codec_id, self.spec, self.components, tables, self.stream_id, self.step_classes
+        )
 
     def quantise(
         self, pyramid: Pyramid, quality: int, names: Sequence[str]
@@ -98,6 +107,10 @@ class ChunkedCodec(ABC):
         return self.coder.write(
             quantised, wire, geometry.image_size, geometry.network_size, self._backend
         )
+
+    def header(self, frame: bytes, limits: Limits | None = None) -> Frame:
+        """Parse and check a frame without decoding it; see ``Codec.header``."""
+        return self.coder.header(frame, limits)
 
     def decode(
         self, frame: bytes, limits: Limits | None = None, *, partial: bool = False

@@ -9,7 +9,7 @@ import numpy as np
 
 from fpcodec.bitstream import Chunk, Frame, read_frame, write_frame
 from fpcodec.codecs.base import ClassMap, Decoded, Integers, Limits
-from fpcodec.codecs.coefficients import LevelPlanes, code_level
+from fpcodec.codecs.coefficients import STEP_CLASSES, LevelPlanes, code_level
 from fpcodec.codecs.tables import CodecTables, TableSet
 from fpcodec.entropy import Backend, SymbolCoder, SymbolReader, SymbolWriter, default_backend
 from fpcodec.errors import (
@@ -51,6 +51,7 @@ class ChunkCoder:
         components: Components coded per level.
         tables: The profile's tables.
         stream_id: Identity of the profile; its first bytes go into every frame.
+        step_classes: Step classes that the profile has steps for.
     """
 
     codec_id: int
@@ -58,6 +59,7 @@ class ChunkCoder:
     components: Mapping[str, int]
     tables: CodecTables
     stream_id: bytes
+    step_classes: int = STEP_CLASSES
 
     def write(
         self,
@@ -96,9 +98,7 @@ class ChunkCoder:
             FormatError: The bytes are not a usable frame.
             ProfileMismatch: They were made with another profile.
         """
-        limits = limits or Limits()
-        frame = read_frame(data, limits, partial=partial)
-        self._check(frame, limits)
+        frame = self.header(data, limits, partial=partial)
         backend = backend or default_backend()
         symbols: dict[str, Integers] = {}
         maps: dict[str, ClassMap] = {}
@@ -123,6 +123,11 @@ class ChunkCoder:
                 parent=planes[above.level] if above is not None else None,
             )
             reader.finish()
+            if code.classes is not None and code.classes.max(initial=0) >= self.step_classes:
+                raise InvalidField(
+                    f"the step map of {name} holds class {code.classes.max()}; "
+                    f"this profile has {self.step_classes}"
+                )
             planes[chunk.level] = code.planes
             symbols[name] = code.symbols
             parents[name] = None if above is None else self.spec.names[above.level]
@@ -130,6 +135,18 @@ class ChunkCoder:
                 maps[name] = code.classes.astype(np.uint8)
         return Decoded(frame.codec_id, frame.quality, frame.image_size, frame.network_size,
                        symbols, maps, parents, ignored)  # fmt: skip
+
+    def header(self, data: bytes, limits: Limits | None = None, *, partial: bool = False) -> Frame:
+        """Parse a frame and check everything that can be checked without decoding it.
+
+        Raises:
+            FormatError: The bytes are not a usable frame.
+            ProfileMismatch: They were made with another profile.
+        """
+        limits = limits or Limits()
+        frame = read_frame(data, limits, partial=partial)
+        self._check(frame, limits)
+        return frame
 
     def _check(self, frame: Frame, limits: Limits) -> None:
         if frame.codec_id not in CODEC_NAMES:

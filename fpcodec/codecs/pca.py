@@ -15,7 +15,7 @@ import numpy as np
 from fpcodec.codecs.base import ClassMap, Integers
 from fpcodec.codecs.chunked import ChunkedCodec
 from fpcodec.codecs.chunks import QuantisedLevel
-from fpcodec.codecs.coefficients import whole_groups
+from fpcodec.codecs.coefficients import STEP_CLASSES, whole_groups
 from fpcodec.errors import ProfileError
 from fpcodec.pyramid import Array
 
@@ -55,8 +55,20 @@ class PcaCodec(ChunkedCodec):
             if reach is None or reach.shape != self.tensors[f"{name}.basis"].shape[1:]:
                 raise ProfileError(f"tensor {name}.reach is missing or misshapen; calibrate again")
         steps, thresholds = self.tensors.get("steps"), self.tensors.get("thresholds")
-        if steps is None or thresholds is None or not (len(steps) == len(thresholds) == 256):
-            raise ProfileError("steps and thresholds are not given for 256 qualities")
+        classes = 0 if steps is None or steps.ndim != 2 else steps.shape[1]
+        if (
+            steps is None
+            or thresholds is None
+            or not 1 <= classes <= STEP_CLASSES
+            or (len(steps), thresholds.shape) != (256, (256, classes - 1))
+        ):
+            raise ProfileError("steps and thresholds do not fit 256 qualities and 1 to "
+                               f"{STEP_CLASSES} classes; calibrate the profile again")  # fmt: skip
+
+    @property
+    def step_classes(self) -> int:
+        """Step classes that the profile has steps for."""
+        return int(self.tensors["steps"].shape[1])
 
     @cached_property
     def components(self) -> dict[str, int]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image as PillowImage
 
+from fpcodec.detections import Detections
 from fpcodec.detectors.base import HeadOutput, Image
 from fpcodec.detectors.detectron2_models import (
     apply_options,
@@ -264,6 +265,8 @@ class Detectron2Detector(TorchDetector):
             maps = [features[name] for name in self.model.head_in_features]
             found = self.model.forward_inference(images, maps, self.model.head(maps))
         original_width, original_height = geometry.image_size
+        if found[0].has("pred_masks"):
+            Detections.require_room(len(found[0]), geometry.image_size)
         kept = detector_postprocess(found[0], original_height, original_width)
         tensors = {
             "boxes": kept.pred_boxes.tensor,

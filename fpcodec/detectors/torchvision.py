@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fpcodec.detections import Detections
 from fpcodec.detectors.base import HeadOutput, Image
 from fpcodec.detectors.torch_common import (
     Levels,
@@ -326,6 +327,7 @@ def _paste_masks(masks: Tensor, boxes: Tensor, image_size: tuple[int, int]) -> T
     A few at a time: torchvision's own pasting holds all of them as float32 images.
     """
     height, width = image_size
+    Detections.require_room(len(masks), (width, height))
     pasted = torch.zeros((len(masks), height, width), dtype=torch.bool)
     for start in range(0, len(masks), _MASKS_AT_ONCE):
         part = slice(start, start + _MASKS_AT_ONCE)

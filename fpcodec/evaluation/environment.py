@@ -13,6 +13,8 @@ from pathlib import Path
 from fpcodec import __version__
 
 PACKAGES = ("numpy", "onnxruntime", "constriction", "pillow")
+OPTIONAL = ("torch", "torchvision", "detectron2", "faster-coco-eval")
+"""Named in a row where they are installed."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,12 @@ class Environment:
     @classmethod
     def capture(cls, command: str | None = None, threads: int | None = None) -> Environment:
         """Look at this machine and installation."""
-        versions = {"fpcodec": __version__, **{name: _version(name) for name in PACKAGES}}
+        optional = {name: _version(name) for name in OPTIONAL}
+        versions = {
+            "fpcodec": __version__,
+            **{name: _version(name) for name in PACKAGES},
+            **{name: version for name, version in optional.items() if version is not None},
+        }
         return cls(command, _git_sha(Path(__file__).parent), versions, _cpu_model(), threads)
 
 

@@ -8,8 +8,8 @@ from functools import cached_property
 from time import perf_counter
 from typing import Any, Protocol
 
-from fpcodec.bitstream import read_frame
-from fpcodec.codecs.base import Codec, Limits
+from fpcodec.bitstream import chunk_bytes
+from fpcodec.codecs.base import Codec
 from fpcodec.detections import Detections
 from fpcodec.detectors.base import Detector, Image
 from fpcodec.errors import InputError
@@ -128,9 +128,14 @@ class FeaturesWay:
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """Codec id, quality and levels."""
+        """Codec id, stream id, quality and levels."""
         levels = None if self.levels is None else list(self.levels)
-        return {"codec_id": self.codec.codec_id, "quality": self.quality, "levels": levels}
+        return {
+            "codec_id": self.codec.codec_id,
+            "stream_id": self.codec.stream_id.hex(),
+            "quality": self.quality,
+            "levels": levels,
+        }
 
     def run(self, scene: Scene) -> Outcome:
         """Encode the scene's pyramid and have the frame answered.
@@ -226,9 +231,7 @@ def level_bytes(frame: bytes, spec: PyramidSpec) -> dict[str, int]:
     Raises:
         FormatError: The bytes are not a usable frame.
     """
-    limits = Limits(max_frame_bytes=len(frame), max_network_pixels=Limits.max_image_pixels)
-    chunks = read_frame(frame, limits).chunks
-    sizes = {spec.names[chunk.level]: len(chunk.data or b"") for chunk in chunks}
+    sizes = chunk_bytes(frame, spec.names)
     return {**sizes, "header": len(frame) - sum(sizes.values())}
 
 

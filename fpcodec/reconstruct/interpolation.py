@@ -27,7 +27,7 @@ class InterpolationRecoverer:
 
     Args:
         spec: The pyramids.
-        tensors: What ``fit_interpolation`` returns.
+        tensors: What ``InterpolationFitter.fit`` returns.
         candidate: ``finer``, ``coarser`` or ``mix``; where a neighbour is missing, the other
             serves, and where both are, the level's mean.
 
