@@ -27,7 +27,7 @@ def decode(frame: bytes, profile_dir: Path) -> dict:
     levels, (width, height) = profile["spec"]["levels"], header["network_size"]
     sizes = [(-(-height // level["stride"]), -(-width // level["stride"])) for level in levels]
     features = sum(x["channels"] * h * w for x, (h, w) in zip(levels, sizes, strict=True))
-    require(features <= 64_000_000, "LimitExceeded: feature values")
+    require(features <= 32_000_000, "LimitExceeded: feature values")
     for i in chunks:
         require(i < len(levels) and levels[i]["derived_from"] is None, "InvalidField: level")
     symbols, maps, parent = {}, {}, None
@@ -41,6 +41,8 @@ def decode(frame: bytes, profile_dir: Path) -> dict:
         symbols[name], depth, classes = read_chunk(data, (count, *sizes[i]), rows, has_map, above)
         parent = (depth, classes if has_map else None)
         if has_map:
+            known = tensors["steps"].shape[1] if pca else 4
+            require(classes.max(initial=0) < known, "InvalidField: step class")
             maps[name] = classes
     return header | {"symbols": symbols, "step_maps": maps}
 
