@@ -271,6 +271,8 @@ def _check_files(folder: Path, *, skip_absent: bool = False) -> None:
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
+    if folder.is_file():
+        raise ProfileError(f"{folder} is a file; name the folder that holds the profile")
     if not path.is_file():
         raise ProfileError(f"{folder} is not a profile: it has no {MANIFEST}; "
                            "make one with fpcodec calibrate")  # fmt: skip

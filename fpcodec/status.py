@@ -14,8 +14,9 @@ from fpcodec.errors import FpcodecError
 ERROR_KEY = "fpcodec-error"
 """Trailing metadata key whose value names the exact error class."""
 
-MAX_MESSAGE_CHARS = 1024
-"""Longest message on the wire: receivers drop calls whose metadata is above 8 KiB."""
+MAX_MESSAGE_CHARS = 512
+"""Longest message on the wire: receivers drop calls whose metadata is above 8 KiB, and gRPC writes
+a character outside ASCII as up to twelve bytes."""
 
 
 @dataclass(frozen=True)
@@ -104,13 +105,13 @@ def from_wire(
     reason = next((value for key, value in metadata if key == ERROR_KEY), None)
     for status in STATUSES:
         if status.reason == reason:
-            return status.error(message)
+            return status.error(_one_line(message))
     return _from_code(code, _one_line(message), address)
 
 
 def _from_code(code: grpc.StatusCode, message: str, address: str) -> FpcodecError:
     # gRPC's own message for "Connection refused" is five lines' worth of nested causes.
-    cause = message.rsplit(": ", 1)[-1] or code.name
+    cause = message.rsplit(": ", 1)[-1].strip("[]") or code.name
     if code is grpc.StatusCode.UNAVAILABLE:
         return errors.Unavailable(
             f"no answer from {address} ({cause}); start a server there with "

@@ -133,3 +133,13 @@ def test_serve_ends_on_sigterm_with_success() -> None:
         assert answers(address)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
+
+
+def test_detect_goes_on_after_an_unreadable_image(server: str, photo: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.jpg"
+    text.write_text("not a picture")
+    result = CliRunner().invoke(app, ["detect", str(text), str(photo), "--server", server])
+    assert result.exit_code == 2
+    assert [json.loads(line)["image"] for line in result.stdout.splitlines()] == [str(photo)]
+    assert "text.jpg: not an image file" in result.stderr
+    assert "1 of 2 images" in result.stderr

@@ -191,4 +191,6 @@ _CHANNEL_OPTIONS = [
     # and fails every call in between.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Answers with masks are longer than any frame.
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
 ]

@@ -17,7 +17,7 @@ from fpcodec.cli.options import (
     check_quality,
     open_profile,
 )
-from fpcodec.cli.output import print_json, track
+from fpcodec.cli.output import note, print_json, track
 
 if TYPE_CHECKING:
     from fpcodec.split import EncodedFrame
@@ -45,19 +45,30 @@ def detect(
     check_quality(quality)
     loaded = open_profile(profile)
     from fpcodec.cli.level_choice import LevelChoice
+    from fpcodec.errors import InputError
     from fpcodec.images import load_image
     from fpcodec.split import EdgeHalf
     from fpcodec_edge import EdgeClient
 
     choice = LevelChoice(levels, loaded)
+    unread = 0
     with EdgeClient(server, deadline_s=deadline) as client:
         client.negotiate(loaded.stream_id)
         edge = EdgeHalf(loaded, threads=threads)
         for path in track(images, "Detecting", len(images)):
-            frame = edge.encode(load_image(path), quality=quality, levels=choice.next())
+            try:
+                picture = load_image(path)
+            except InputError as error:
+                # One bad file must not cost the answers to all that follow it.
+                note(f"error: {error}")
+                unread += 1
+                continue
+            frame = edge.encode(picture, quality=quality, levels=choice.next())
             reply = client.infer(frame.data)
             choice.observe(reply.detections)
             print_json({"image": str(path), **_report(frame, reply, loaded.labels)}, indent=None)
+    if unread:
+        raise InputError(f"{unread} of {len(images)} images could not be read; see above")
 
 
 def _report(frame: EncodedFrame, reply: InferReply, labels: Sequence[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 from collections.abc import Callable, Sequence
@@ -196,6 +197,11 @@ def _require_bindable(host: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(target)
     except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise InputError(
+                f"cannot listen on {listen}: {host} is no address of this machine; use one that "
+                "is, or 0.0.0.0 for all"
+            ) from error
         raise _cannot_listen(listen, error.strerror or str(error)) from error
 
 
