@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -54,12 +55,9 @@ def evaluate_ap(
         MissingDependency: faster-coco-eval is not installed.
     """
     category_ids = checked_category_ids(dataset, detections, labels)
-    try:
-        from faster_coco_eval import COCO, COCOeval_faster
-    except ImportError as error:
-        raise MissingDependency(
-            'AP needs faster-coco-eval; install it with pip install "fpcodec[bench]"'
-        ) from error
+    require_coco_eval()
+    from faster_coco_eval import COCO, COCOeval_faster
+
     truth = COCO(_annotations(dataset), print_function=_silence)
     found = COCO(_results(dataset, detections, category_ids), print_function=_silence)
     evaluator = COCOeval_faster(truth, found, "bbox", print_function=_silence)
@@ -68,6 +66,18 @@ def evaluate_ap(
     return AveragePrecision(
         *(None if value < 0 else 100 * float(value) for value in evaluator.stats[:6])
     )
+
+
+def require_coco_eval() -> None:
+    """Find out before a long run whether AP can be computed after it.
+
+    Raises:
+        MissingDependency: faster-coco-eval is not installed.
+    """
+    if importlib.util.find_spec("faster_coco_eval") is None:
+        raise MissingDependency(
+            'AP needs faster-coco-eval; install it with pip install "fpcodec[bench]"'
+        )
 
 
 def _silence(*_: Any) -> None:

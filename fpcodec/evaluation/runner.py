@@ -13,7 +13,7 @@ from fpcodec.detections import Detections
 from fpcodec.detectors.base import Detector
 from fpcodec.errors import InputError
 from fpcodec.evaluation.agreement import total_agreement
-from fpcodec.evaluation.average_precision import evaluate_ap
+from fpcodec.evaluation.average_precision import evaluate_ap, require_coco_eval
 from fpcodec.evaluation.bootstrap import Interval, paired_drops
 from fpcodec.evaluation.environment import Environment
 from fpcodec.evaluation.matching import match_detections
@@ -158,8 +158,13 @@ def evaluate_ways(
         InputError: Two ways have one name, or an image cannot be used.
         MissingDependency: faster-coco-eval is not installed.
     """
-    traces = measure(detector, dataset, ways, progress)
     labels = tuple(detector.labels)
+    # What can be found out now must not cost a long run.
+    require_coco_eval()
+    dataset.category_ids(labels)
+    if not dataset.boxes:
+        raise InputError(f"{dataset.name}: no annotated box; AP needs some")
+    traces = measure(detector, dataset, ways, progress)
     drops = _drops(dataset, traces, labels, bootstrap)
     unsplit = traces[UNSPLIT].detections
     described = {way.name: (way.kind, way.parameters) for way in ways}
