@@ -151,3 +151,9 @@ def test_output_folder_is_a_file(photo: Path) -> None:
 @pytest.mark.parametrize("arguments", [["nope"], ["encode"], ["encode", "--nope"], ["--nope"]])
 def test_usage(arguments: list[str]) -> None:
     assert "--help" in refusal(*arguments)
+
+
+def test_a_provider_that_is_not_there_names_those_that_are(photo: Path) -> None:
+    message = refusal("encode", photo, "--provider", "NoSuchProvider")
+    assert "NoSuchProvider" in message
+    assert "CPUExecutionProvider" in message

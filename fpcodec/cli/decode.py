@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fpcodec.cli.options import Json, ProfileFolder, Threads, open_profile
+from fpcodec.cli.options import Json, ProfileFolder, Providers, Threads, open_profile
 from fpcodec.cli.output import print_json, print_table, write_bytes, write_json
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def decode(
         typer.Option(metavar="FILE.npz", help="Write the decoded integers there as arrays."),
     ] = None,
     threads: Threads = None,
+    provider: Providers = None,
     as_json: Json = False,
 ) -> None:
     """Decode a frame, recover what was not sent, and detect.
@@ -42,7 +43,7 @@ def decode(
     from fpcodec.split import ServerHalf
 
     with naming(frame):
-        answer = ServerHalf(loaded, threads=threads).infer(data)
+        answer = ServerHalf(loaded, threads=threads, providers=provider or ()).infer(data)
     report = {
         "frame": str(frame),
         "bytes": len(data),

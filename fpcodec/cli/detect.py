@@ -11,6 +11,7 @@ from fpcodec.cli.options import (
     Images,
     Levels,
     ProfileFolder,
+    Providers,
     Quality,
     Threads,
     check_images,
@@ -36,6 +37,7 @@ def detect(
         float, typer.Option(metavar="SECONDS", help="For each request, retries included.")
     ] = 5.0,
     threads: Threads = None,
+    provider: Providers = None,
 ) -> None:
     """Send images' features to a server; print one JSON line per image.
 
@@ -54,7 +56,7 @@ def detect(
     unread = 0
     with EdgeClient(server, deadline_s=deadline) as client:
         client.negotiate(loaded.stream_id)
-        edge = EdgeHalf(loaded, threads=threads)
+        edge = EdgeHalf(loaded, threads=threads, providers=provider or ())
         for path in track(images, "Detecting", len(images)):
             try:
                 picture = load_image(path)

@@ -13,6 +13,7 @@ from fpcodec.cli.options import (
     Json,
     Levels,
     ProfileFolder,
+    Providers,
     Quality,
     Threads,
     check_images,
@@ -32,6 +33,7 @@ def encode(
         typer.Option(metavar="DIR", help="Folder of the frames; without it beside each image."),
     ] = None,
     threads: Threads = None,
+    provider: Providers = None,
     as_json: Json = False,
 ) -> None:
     """Write one .fpc frame per image.
@@ -46,7 +48,7 @@ def encode(
     from fpcodec.split import EdgeHalf
 
     chosen = fixed_levels(levels, loaded)
-    edge = EdgeHalf(loaded, threads=threads)
+    edge = EdgeHalf(loaded, threads=threads, providers=provider or ())
     for path, target in track(frame_files(images, out), "Encoding", len(images)):
         frame = edge.encode(load_image(path), quality=quality, levels=chosen)
         write_bytes(target, frame.data)

@@ -36,6 +36,13 @@ Threads = Annotated[
     int | None,
     typer.Option("--threads", metavar="N", min=1, help="Threads per network.", show_default=False),
 ]
+Providers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--provider", metavar="NAME", show_default=False,
+        help="onnxruntime execution provider, as CUDAExecutionProvider; several by preference.",
+    ),
+]  # fmt: skip
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs, not a table.")]
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from fpcodec.cli.options import ProfileFolder, Threads, open_profile
+from fpcodec.cli.options import ProfileFolder, Providers, Threads, open_profile
 
 READY = "ready"
 """First word of the line that ``serve`` prints once it answers; the second is its address."""
@@ -22,6 +22,7 @@ def serve(
         str, typer.Option(metavar="HOST:PORT", help="Where to listen; port 0 takes a free one.")
     ] = "127.0.0.1:50051",
     threads: Threads = None,
+    provider: Providers = None,
     workers: Annotated[
         int, typer.Option(metavar="N", min=1, help="Requests in work at the same time.")
     ] = 2,
@@ -51,8 +52,8 @@ def serve(
         )
 
     run_server(
-        loaded, listen=listen, threads=threads, workers=workers, max_waiting=max_waiting,
-        on_ready=announce,
+        loaded, listen=listen, threads=threads, providers=provider or (), workers=workers,
+        max_waiting=max_waiting, on_ready=announce,
     )  # fmt: skip
 
 
