@@ -208,12 +208,12 @@ def make_codec(
     Raises:
         ProfileError: The codec id is unknown, or a tensor is missing.
     """
+    kinds = {1: UniformCodec, 2: PcaCodec}
+    if codec_id not in kinds:
+        raise ProfileError(f"codec id {codec_id} is unknown; this release has 1 (uniform), 2 (pca)")
     recoverer = InterpolationRecoverer(spec, recovery)
-    if codec_id == UniformCodec.codec_id:
-        return UniformCodec(spec, tensors, recoverer)
-    if codec_id == PcaCodec.codec_id:
-        return PcaCodec(spec, tensors, recoverer)
-    raise ProfileError(f"codec id {codec_id} is unknown; this release has 1 (uniform) and 2 (pca)")
+    recoverer.require_complete()
+    return kinds[codec_id](spec, tensors, recoverer)
 
 
 def require_free(folder: Path) -> None:
@@ -272,7 +272,7 @@ def _check_files(folder: Path, *, skip_absent: bool = False) -> None:
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if folder.is_file():
-        raise ProfileError(f"{folder} is a file; name the folder that holds the profile")
+        raise ProfileError(f"{folder} is a file; name the folder that fpcodec calibrate wrote")
     if not path.is_file():
         raise ProfileError(f"{folder} is not a profile: it has no {MANIFEST}; "
                            "make one with fpcodec calibrate")  # fmt: skip

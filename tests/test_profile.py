@@ -12,7 +12,7 @@ import pytest
 from core_kit import FakeDetector, kit_profile, make_pyramid
 
 from fpcodec.errors import FpcodecError, InputError, ProfileError
-from fpcodec.profile import MANIFEST, TENSORS, Profile
+from fpcodec.profile import MANIFEST, TENSORS, Profile, make_codec
 
 
 @pytest.fixture
@@ -206,6 +206,14 @@ def test_a_failing_replacement_leaves_the_old_profile(folder, monkeypatch):
     with pytest.raises(InputError, match="disk full"):
         profile.save(folder)
     assert (folder / MANIFEST).read_bytes() == before
+
+
+@pytest.mark.parametrize("key", ["mean.p3", "mix.p4.p3.p5"])
+def test_a_missing_recovery_tensor_is_named(key):
+    profile = kit_profile("pca")
+    kept = {k: v for k, v in profile.recovery.items() if k != key}
+    with pytest.raises(ProfileError, match=key):
+        make_codec(2, profile.spec, profile.codec.tensors, kept)
 
 
 def test_an_unsaved_profile_cannot_be_verified():

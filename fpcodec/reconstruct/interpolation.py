@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from fpcodec.errors import InputError
+from fpcodec.errors import InputError, ProfileError
 from fpcodec.pyramid import Array, Pyramid, PyramidSpec, derive
 
 CANDIDATES = ("finer", "coarser", "mix")
@@ -39,6 +39,32 @@ class InterpolationRecoverer:
         if candidate not in CANDIDATES:
             raise InputError(f"candidate {candidate!r} is not one of {', '.join(CANDIDATES)}")
         self.spec, self.tensors, self.candidate = spec, dict(tensors), candidate
+
+    def require_complete(self) -> None:
+        """Check that every tensor that some set of levels may need is there.
+
+        Raises:
+            ProfileError: One is missing or misshapen.
+        """
+        names = self.spec.coded_names
+        channels = {name: self.spec[name].channels for name in names}
+        wanted = {f"mean.{name}": (channels[name],) for name in names} | {
+            f"map.{a}.{b}": (channels[b], channels[a] + 1)
+            for a in names
+            for b in names
+            if channels[a] != channels[b]
+        }
+        wanted |= {
+            f"mix.{name}.{finer}.{coarser}": (2,)
+            for i, name in enumerate(names)
+            for finer in names[:i]
+            for coarser in names[i + 1 :]
+        }
+        for key, shape in wanted.items():
+            found = self.tensors.get(key)
+            if found is None or found.shape != shape:
+                raise ProfileError(f"recovery tensor {key} is missing or misshapen; "
+                                   "calibrate the profile again")  # fmt: skip
 
     def recover(self, pyramids: Sequence[Pyramid]) -> list[Pyramid]:
         """Fill every missing level."""
