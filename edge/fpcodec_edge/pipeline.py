@@ -84,7 +84,7 @@ class SplitClient:
 
         Args:
             image: Shape (H, W, 3), uint8, RGB.
-            quality: In [0, 1]; more is never fewer bytes.
+            quality: In [0, 1]; more is more bytes; see ``Codec.encode``.
             levels: Level names to send; None for all coded levels.
 
         Raises:
