@@ -17,6 +17,8 @@ MAX_MASK_VALUES = 1 << 30
 SCALES = ("small", "medium", "large")
 """COCO's object scales: box areas below 32², up to 96², and above, in image pixels."""
 
+_SCALE_EDGES = (32.0**2, 96.0**2)
+
 
 @dataclass(frozen=True)
 class Detections:
@@ -68,9 +70,14 @@ class Detections:
         sides = np.maximum(self.boxes[:, 2:] - self.boxes[:, :2], 0)
         return np.asarray(sides[:, 0] * sides[:, 1], np.float32)
 
+    @property
+    def scale_indices(self) -> npt.NDArray[np.intp]:
+        """Index into SCALES of each box, shape (N,)."""
+        return np.digitize(self.areas, _SCALE_EDGES)
+
     def scales(self, min_score: float = 0.3) -> tuple[str, ...]:
         """COCO scales of the boxes that score at least ``min_score``, in SCALES' order."""
-        index = np.digitize(self.areas[self.scores >= min_score], [32.0**2, 96.0**2])
+        index = self.scale_indices[self.scores >= min_score]
         return tuple(scale for i, scale in enumerate(SCALES) if (index == i).any())
 
     def to_dicts(self, labels: Sequence[str] = ()) -> list[dict[str, Any]]:

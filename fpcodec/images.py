@@ -11,9 +11,7 @@ from PIL import UnidentifiedImageError
 
 from fpcodec.detectors.base import Image
 from fpcodec.errors import InputError
-from fpcodec.pyramid import MAX_SIDE
-
-MAX_PIXELS = 64_000_000
+from fpcodec.pyramid import MAX_IMAGE_PIXELS, MAX_SIDE
 
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -27,7 +25,7 @@ _TURNS = {
 }
 
 
-def load_image(path: Path | str, max_pixels: int = MAX_PIXELS) -> Image:
+def load_image(path: Path | str, max_pixels: int = MAX_IMAGE_PIXELS) -> Image:
     """Read an image file.
 
     Args:

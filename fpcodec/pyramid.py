@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,9 @@ MAX_LEVELS = 8
 
 MAX_SIDE = 16_383
 """Longest image or network side in pixels: two bytes of the frame's variable-length integers."""
+
+MAX_IMAGE_PIXELS = 64_000_000
+"""Largest image that is read, prepared or declared in a frame, unless told otherwise."""
 
 _LEVEL_NAME = re.compile(r"[a-z][0-9]{1,2}")
 
@@ -110,9 +113,10 @@ class PyramidSpec:
         width, height = network_size
         return level.channels, -(-height // level.stride), -(-width // level.stride)
 
-    def elements(self, network_size: tuple[int, int]) -> int:
-        """Number of values in a full pyramid, derived levels included."""
-        return sum(int(np.prod(self.shape(name, network_size))) for name in self.names)
+    def elements(self, network_size: tuple[int, int], names: Iterable[str] | None = None) -> int:
+        """Number of values in the named levels; None for all, derived ones included."""
+        chosen = self.names if names is None else names
+        return sum(int(np.prod(self.shape(name, network_size))) for name in chosen)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form; ``from_dict`` reads it back."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from fpcodec.detections import SCALES, Detections
 from fpcodec.detectors.base import Detector
-from fpcodec.evaluation.matching import iou_matrix, to_xywh
+from fpcodec.evaluation.agreement import has_counterpart
 from fpcodec.pyramid import Pyramid
 from fpcodec.reconstruct.base import Recoverer
 
@@ -19,7 +19,6 @@ TOLERANCE = 0.9
 """A level set serves a scale when its detections agree with all levels' to this F1."""
 
 _MIN_SCORE = 0.3
-_EDGES = (32.0**2, 96.0**2)
 
 
 def measure_key_levels(
@@ -52,13 +51,18 @@ def measure_key_levels(
         reference = detector.detect(recoverer.recover([pyramid])[0])
         total += _by_scale(reference, np.ones(len(reference), bool))
         for kept in sets:
-            part = Pyramid(pyramid.spec, {x: pyramid.levels[x] for x in kept}, pyramid.geometry)
-            found = detector.detect(recoverer.recover([part])[0])
-            matched[kept] += _by_scale(reference, _has_counterpart(reference, found))
-            matched[kept] += _by_scale(found, _has_counterpart(found, reference))
+            found = reference
+            if kept != names:
+                levels = {x: pyramid.levels[x] for x in kept}
+                part = Pyramid(pyramid.spec, levels, pyramid.geometry)
+                found = detector.detect(recoverer.recover([part])[0])
+            for boxes, others in ((reference, found), (found, reference)):
+                agreed = has_counterpart(boxes, others, min_score=_MIN_SCORE)
+                matched[kept] += _by_scale(boxes, agreed)
             found_count[kept] += _by_scale(found, np.ones(len(found), bool))
     f1 = {x: matched[x] / np.maximum(total + found_count[x], 1) for x in sets}
-    size = {kept: _elements(pyramids[0], kept) for kept in sets} if pyramids else {}
+    network = pyramids[0].geometry.network_size if pyramids else (1, 1)
+    size = {kept: detector.spec.elements(network, kept) for kept in sets}
     table = {}
     for i, scale in enumerate(SCALES):
         good = [kept for kept in sets if f1[kept][i] >= TOLERANCE]
@@ -75,23 +79,11 @@ def measure_key_levels(
     return table, facts
 
 
-def _has_counterpart(boxes: Detections, others: Detections) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Whether each box is among the others' sure ones: same label, IoU of a half or more."""
-    overlap = iou_matrix(to_xywh(boxes.boxes), to_xywh(others.boxes)) >= 0.5
-    same = boxes.labels[:, None] == others.labels[None]
-    return np.asarray((overlap & same & (others.scores >= _MIN_SCORE)).any(axis=1), np.bool_)
-
-
 def _by_scale(
     detections: Detections, chosen: np.ndarray[Any, np.dtype[np.bool_]]
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
     sure = chosen & (detections.scores >= _MIN_SCORE)
-    return np.bincount(np.digitize(detections.areas[sure], _EDGES), minlength=3).astype(float)
-
-
-def _elements(pyramid: Pyramid, kept: Sequence[str]) -> int:
-    size = pyramid.geometry.network_size
-    return sum(int(np.prod(pyramid.spec.shape(name, size))) for name in kept)
+    return np.bincount(detections.scale_indices[sure], minlength=3).astype(float)
 
 
 def macs_saved(detector: Detector, table: Mapping[str, Sequence[str]]) -> dict[str, int]:

@@ -6,14 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from fpcodec.detections import Detections
 from fpcodec.detectors.base import Detector, Image
 from fpcodec.drawing import LegendEntry, LegendRow, Panel, class_colour, draw_comparison
-from fpcodec.evaluation.agreement import Agreement, agreement
-from fpcodec.evaluation.matching import iou_matrix, to_xywh
+from fpcodec.evaluation.agreement import Agreement, agreement, has_counterpart
 from fpcodec.evaluation.rivals import PictureFormat
 from fpcodec.evaluation.ways import BoxesWay, Outcome, PictureWay, Scene, Way
 
@@ -142,12 +138,12 @@ def draw_result(result: SceneResult, profile: Profile) -> PillowImage:
         Panel(
             f"{result.name}: whole detector on one machine",
             result.unsplit,
-            _has_counterpart(result.unsplit, split),
+            has_counterpart(result.unsplit, split, min_score=MIN_SCORE, min_iou=MIN_IOU),
         ),
         Panel(
             f"Split in two: {size:,} bytes went over the link",
             split,
-            _has_counterpart(split, result.unsplit),
+            has_counterpart(split, result.unsplit, min_score=MIN_SCORE, min_iou=MIN_IOU),
         ),
     )
     legend = (
@@ -156,14 +152,6 @@ def draw_result(result: SceneResult, profile: Profile) -> PillowImage:
         LegendRow([(None, text) for text in _explanations(result)]),
     )
     return draw_comparison(result.image, panels, profile.labels, legend, MIN_SCORE)
-
-
-def _has_counterpart(found: Detections, others: Detections) -> npt.NDArray[np.bool_]:
-    """Which boxes have one of the same class among the others that overlaps them by half."""
-    others = _confident(others)
-    ious = iou_matrix(to_xywh(found.boxes), to_xywh(others.boxes))
-    same = found.labels[:, None] == others.labels[None]
-    return np.asarray((same & (ious >= MIN_IOU)).any(axis=1), np.bool_)
 
 
 def _confident(found: Detections) -> Detections:

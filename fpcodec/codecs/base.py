@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fpcodec.errors import InputError
-from fpcodec.pyramid import ImageGeometry, Pyramid, PyramidSpec
+from fpcodec.pyramid import MAX_IMAGE_PIXELS, ImageGeometry, Pyramid, PyramidSpec
 
 if TYPE_CHECKING:
     from fpcodec.bitstream import Frame
@@ -31,7 +31,7 @@ class Limits:
     """
 
     max_frame_bytes: int = 4 * 1024 * 1024
-    max_image_pixels: int = 64_000_000
+    max_image_pixels: int = MAX_IMAGE_PIXELS
     max_network_pixels: int = 4_000_000
     max_elements: int = 32_000_000
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fpcodec.bitstream import Chunk, Frame, read_frame, write_frame
+from fpcodec.bitstream import STREAM_PREFIX_BYTES, Chunk, Frame, read_frame, write_frame
 from fpcodec.codecs.base import ClassMap, Decoded, Integers, Limits
 from fpcodec.codecs.coefficients import STEP_CLASSES, LevelPlanes, code_level
 from fpcodec.codecs.tables import CodecTables, TableSet
@@ -61,6 +61,10 @@ class ChunkCoder:
     stream_id: bytes
     step_classes: int = STEP_CLASSES
 
+    @property
+    def _stream_prefix(self) -> bytes:
+        return self.stream_id[:STREAM_PREFIX_BYTES]
+
     def write(
         self,
         levels: Mapping[str, QuantisedLevel],
@@ -80,8 +84,9 @@ class ChunkCoder:
             chunks.append(Chunk(self.spec.index(name), parent is not None,
                                 level.classes is not None, writer.finish()))  # fmt: skip
             parent = planes
-        frame = Frame(self.codec_id, self.stream_id[:6], quality, image_size, network_size,
-                      tuple(chunks))  # fmt: skip
+        frame = Frame(
+            self.codec_id, self._stream_prefix, quality, image_size, network_size, tuple(chunks)
+        )
         return write_frame(frame)
 
     def read(
@@ -152,11 +157,14 @@ class ChunkCoder:
         if frame.codec_id not in CODEC_NAMES:
             known = ", ".join(f"{number} ({name})" for number, name in CODEC_NAMES.items())
             raise UnknownCodec(f"codec id {frame.codec_id} is unknown; this release has {known}")
-        if (frame.codec_id, frame.stream_prefix) != (self.codec_id, self.stream_id[:6]):
+        if (frame.codec_id, frame.stream_prefix) != (
+            self.codec_id,
+            self._stream_prefix,
+        ):
             raise ProfileMismatch(
                 f"frame was made by codec {frame.codec_id} with profile "
                 f"{frame.stream_prefix.hex()}; this is codec {self.codec_id} with "
-                f"{self.stream_id[:6].hex()}; "
+                f"{self._stream_prefix.hex()}; "
                 "use the same profile on both sides"
             )
         for chunk in frame.chunks:

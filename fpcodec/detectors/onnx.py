@@ -20,9 +20,9 @@ from fpcodec.detections import Detections
 from fpcodec.detectors.base import HeadOutput, Image
 from fpcodec.detectors.head_decoder import HeadDecoder
 from fpcodec.detectors.onnx_session import SubgraphSessions, first_line, open_session, run_session
-from fpcodec.detectors.preprocess import MAX_IMAGE_PIXELS, Preprocess
+from fpcodec.detectors.preprocess import Preprocess
 from fpcodec.errors import InputError, ModelError
-from fpcodec.pyramid import Array, ImageGeometry, Pyramid, PyramidSpec, derive
+from fpcodec.pyramid import MAX_IMAGE_PIXELS, Array, ImageGeometry, Pyramid, PyramidSpec, derive
 
 ROLES = ("edge", "server", "both")
 EDGE_FILE = "edge.onnx"

@@ -11,10 +11,7 @@ from PIL import Image as PillowImage
 
 from fpcodec.detectors.base import Image
 from fpcodec.errors import InputError
-from fpcodec.pyramid import MAX_SIDE, Array, ImageGeometry
-
-MAX_IMAGE_PIXELS = 64_000_000
-"""Most pixels of an image that an adapter accepts unless told otherwise."""
+from fpcodec.pyramid import MAX_IMAGE_PIXELS, MAX_SIDE, Array, ImageGeometry
 
 MODES = ("letterbox", "resize")
 ALIGNMENTS = ("top_left", "center")

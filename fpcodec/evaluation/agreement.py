@@ -87,6 +87,25 @@ def agreement(
     return Agreement(len(used_a), len(keep_a), len(keep_b), iou_sum)
 
 
+def has_counterpart(
+    boxes: Detections, others: Detections, *, min_score: float = 0.3, min_iou: float = 0.5
+) -> np.typing.NDArray[np.bool_]:
+    """Whether each box is found among the others too: same label, enough overlap, sure enough.
+
+    Args:
+        boxes: Detections of an image, of any score.
+        others: Detections of the same image; those below ``min_score`` do not count.
+        min_score: Least score of a counterpart.
+        min_iou: Least overlap with it.
+
+    Returns:
+        Shape (N,), bool. A box may be the counterpart of several.
+    """
+    overlap = iou_matrix(to_xywh(boxes.boxes), to_xywh(others.boxes)) >= min_iou
+    same = boxes.labels[:, None] == others.labels[None]
+    return np.asarray((overlap & same & (others.scores >= min_score)).any(axis=1), np.bool_)
+
+
 def total_agreement(pairs: Iterable[tuple[Detections, Detections]]) -> Agreement:
     """Agreement summed over images, so that every box weighs the same."""
     return sum((agreement(a, b) for a, b in pairs), Agreement())
