@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from wire_kit import LoopThread, StartServer
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -34,3 +39,21 @@ def photo(tmp_path: Path) -> Path:
     path = tmp_path / "photo.png"
     Image.fromarray(generate_scene(11).image).save(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def loop_thread() -> Iterator[LoopThread]:
+    """An event loop in a thread of its own, for the servers of one test module."""
+    from wire_kit import LoopThread
+
+    with LoopThread() as thread:
+        yield thread
+
+
+@pytest.fixture
+def start_server(loop_thread: LoopThread) -> Iterator[StartServer]:
+    """Starts servers on the loopback interface; they end with the test."""
+    from wire_kit import servers
+
+    with servers(loop_thread) as start:
+        yield start

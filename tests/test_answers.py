@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -12,28 +11,14 @@ from PIL import Image
 from wire_kit import (
     FakeAnswer,
     FakeHalf,
-    LoopThread,
     StartServer,
     client_of,
     detections,
-    servers,
 )
 
 from fpcodec import errors
 from fpcodec.v1 import codec_pb2
 from fpcodec_edge.replies import to_reply
-
-
-@pytest.fixture(scope="module")
-def loop_thread() -> Iterator[LoopThread]:
-    with LoopThread() as thread:
-        yield thread
-
-
-@pytest.fixture
-def start_server(loop_thread: LoopThread) -> Iterator[StartServer]:
-    with servers(loop_thread) as start:
-        yield start
 
 
 def _png(mode: str, side: int) -> bytes:

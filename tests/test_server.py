@@ -25,25 +25,11 @@ from wire_kit import (
     StartServer,
     client_of,
     free_port,
-    servers,
 )
 
 from fpcodec import errors
 from fpcodec_edge import EdgeClient, RetryPolicy
 from fpcodec_server import CodecServer
-
-
-@pytest.fixture(scope="module")
-def loop_thread() -> Iterator[LoopThread]:
-    with LoopThread() as thread:
-        yield thread
-
-
-@pytest.fixture
-def start_server(loop_thread: LoopThread) -> Iterator[StartServer]:
-    with servers(loop_thread) as start:
-        yield start
-
 
 NAMES = ("", "fpcodec.v1.CodecService")
 

@@ -6,7 +6,6 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -23,7 +22,6 @@ from wire_kit import (
     client_of,
     detections,
     free_port,
-    servers,
 )
 
 from fpcodec import errors
@@ -31,18 +29,6 @@ from fpcodec.codecs.base import Limits
 from fpcodec.v1 import codec_pb2, codec_pb2_grpc
 from fpcodec_edge import EdgeClient
 from fpcodec_server import CodecServer
-
-
-@pytest.fixture(scope="module")
-def loop_thread() -> Iterator[LoopThread]:
-    with LoopThread() as thread:
-        yield thread
-
-
-@pytest.fixture
-def start_server(loop_thread: LoopThread) -> Iterator[StartServer]:
-    with servers(loop_thread) as start:
-        yield start
 
 
 @pytest.mark.parametrize("kind", ALL_ERRORS, ids=lambda kind: kind.__name__)
