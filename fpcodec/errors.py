@@ -14,6 +14,7 @@
     │   └── ProfileMismatch     a frame or a peer uses another profile
     ├── ModelError              a detector cannot be loaded, cut or run
     │   └── MissingDependency   an optional package is needed; names the extra
+    ├── WorkerLost              a worker process died while it worked
     └── TransportError          the request did not get an answer
         ├── Unavailable         no server there, or it is going away
         ├── Timeout             no answer before the deadline
@@ -80,6 +81,10 @@ class ModelError(FpcodecError):
 
 class MissingDependency(ModelError):
     """An optional package is needed; the message names the extra that installs it."""
+
+
+class WorkerLost(FpcodecError):
+    """A worker process died while it worked."""
 
 
 class TransportError(FpcodecError):

@@ -1,0 +1,32 @@
+"""Files that are whole or absent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from fpcodec.errors import InputError
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A temporary path beside ``target`` that takes its place once the block has ended well.
+
+    The ending is kept, so that writers which look at it still know the format. Parent folders
+    are made.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    temporary = target.with_name(f".{os.getpid()}.{target.name}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(target)
+    except OSError as error:
+        raise InputError(f"{target} cannot be written: {error}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
