@@ -21,43 +21,19 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from fpcodec.codecs.chunks import count_frame
-from fpcodec.codecs.pca import PcaCodec
-from fpcodec.codecs.uniform import UniformCodec
-from fpcodec.entropy import SymbolMeter
+from fpcodec.codecs.chunked import ChunkedCodec
 from fpcodec.errors import InputError
+from fpcodec.evaluation.cost import analysis_macs, meter_frame
 from fpcodec.evaluation.environment import Environment
 from fpcodec.images import load_image
 from fpcodec.profile import Profile
-from fpcodec.pyramid import Pyramid
 from fpcodec.split import EdgeHalf, ServerHalf
-
-
-def codec_macs(codec: PcaCodec | UniformCodec, pyramid: Pyramid) -> int:
-    """Multiply-accumulates of analysis and probe on a pyramid."""
-    if isinstance(codec, UniformCodec):
-        return 0
-    size = pyramid.geometry.network_size
-    total = 0
-    for name in codec.spec.coded_names:
-        channels, height, width = codec.spec.shape(name, size)
-        total += height * width * (channels * codec.components[name] + 2 * channels)
-    return total
-
-
-def meter(codec: PcaCodec | UniformCodec, pyramid: Pyramid, quality: int) -> SymbolMeter:
-    """Symbols and ideal code length of one frame."""
-    counted = SymbolMeter()
-    levels = codec.quantise(pyramid, quality, codec.spec.coded_names)
-    count_frame(counted, codec.coder.tables.get, spec=codec.spec, levels=levels,
-                quality=quality, parents=True)  # fmt: skip
-    return counted
 
 
 def measure(profile: Profile, paths: list[Path], quality: float, rounds: int) -> dict[str, Any]:
     """One row: medians over all images and rounds."""
     codec = profile.codec
-    if not isinstance(codec, PcaCodec | UniformCodec):
+    if not isinstance(codec, ChunkedCodec):
         raise InputError(f"codec id {codec.codec_id} is not one this benchmark knows")
     edge, server = EdgeHalf(profile, threads=1), ServerHalf(profile, threads=1)
     # ``extract`` prepares the image and runs the network; timed again, the first tells them apart.
@@ -76,7 +52,7 @@ def measure(profile: Profile, paths: list[Path], quality: float, rounds: int) ->
                 times.setdefault(stage, []).append(value)
     for image in images:
         frame = edge.encode(image, quality=quality)
-        counted = meter(codec, frame.pyramid, round(quality * 255))
+        counted = meter_frame(codec, frame.pyramid, quality)
         sizes.append(len(frame.data))
         symbols.append(counted.symbols)
         ideal.append(counted.bits / 8)
@@ -96,7 +72,7 @@ def measure(profile: Profile, paths: list[Path], quality: float, rounds: int) ->
         "encode_share_of_network": round(median["encode"] / network, 4),
         "decode_share_of_network": round(median["decode"] / network, 4),
         "edge_macs": edge.detector.macs(),
-        "codec_macs": codec_macs(codec, frame.pyramid),
+        "codec_macs": analysis_macs(codec, frame.pyramid),
     }
 
 

@@ -20,12 +20,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from codec_speed import codec_macs
-
 from fpcodec.calibration import calibrate
 from fpcodec.cli.loopback import loopback_server
 from fpcodec.detectors.factory import open_detector
 from fpcodec.errors import FpcodecError
+from fpcodec.evaluation.cost import analysis_macs
 from fpcodec.evaluation.environment import Environment
 from fpcodec.images import load_image
 from fpcodec.profile import Profile
@@ -89,7 +88,7 @@ def send(profile: Profile, folder: Path, paths: list[Path], codec: str) -> list[
                     round(median["encode"] / median["extract"], 4) if median else None
                 ),
                 "edge_macs": edge.detector.macs(levels),
-                "codec_macs": codec_macs(profile.codec, frame.pyramid),
+                "codec_macs": analysis_macs(profile.codec, frame.pyramid),
                 "errors": problems,
             })  # fmt: skip
             print(json.dumps(rows[-1]), flush=True)

@@ -22,11 +22,10 @@ from rich.progress import track
 
 from fpcodec.data import SceneConfig, write_coco
 from fpcodec.data.coco import CocoDataset, load_coco
-from fpcodec.detectors.base import Detector
 from fpcodec.evaluation.environment import Environment
 from fpcodec.evaluation.results import ResultRow, write_rows
 from fpcodec.evaluation.runner import evaluate_ways
-from fpcodec.evaluation.ways import Outcome, Scene
+from fpcodec.evaluation.ways import Outcome, Scene, Workplace
 from fpcodec.profile import Profile
 from fpcodec.pyramid import Pyramid
 from fpcodec.reconstruct.interpolation import InterpolationRecoverer
@@ -39,7 +38,6 @@ FIRST_SEED = 0
 class KeptLevels:
     """Recover a float pyramid from some of its levels."""
 
-    detector: Detector
     recoverer: InterpolationRecoverer
     levels: tuple[str, ...]
     kind: str = "levels"
@@ -50,19 +48,24 @@ class KeptLevels:
         return f"{'+'.join(self.levels)} {self.recoverer.candidate}"
 
     @property
+    def family(self) -> str:
+        """Every set is a curve of one point."""
+        return self.name
+
+    @property
     def parameters(self) -> Mapping[str, Any]:
         """Levels kept and the candidate for the others."""
         return {"levels": list(self.levels), "candidate": self.recoverer.candidate}
 
-    def run(self, scene: Scene) -> Outcome:
+    def run(self, scene: Scene, workplace: Workplace) -> Outcome:
         """Drop levels, recover them, detect."""
         whole = scene.pyramid
         kept = {name: whole.levels[name] for name in self.levels}
         part = Pyramid(whole.spec, kept, whole.geometry)
-        return Outcome(self.detector.detect(self.recoverer.recover([part])[0]), 0)
+        return Outcome(workplace.detector.detect(self.recoverer.recover([part])[0]), 0)
 
 
-def ways(profile: Profile, detector: Detector) -> list[KeptLevels]:
+def ways(profile: Profile) -> list[KeptLevels]:
     """All levels, each one left out, and p3 with p5 by the three candidates for p4."""
     names = profile.spec.coded_names
     recoverer = {
@@ -74,7 +77,7 @@ def ways(profile: Profile, detector: Detector) -> list[KeptLevels]:
     if {"p3", "p5"} < set(names):
         pairs += [(("p3", "p5"), candidate) for candidate in recoverer]
     # With three levels, p3 with p5 is one of the sets already.
-    return [KeptLevels(detector, recoverer[x], kept) for kept, x in dict.fromkeys(pairs)]
+    return [KeptLevels(recoverer[x], kept) for kept, x in dict.fromkeys(pairs)]
 
 
 def print_table(rows: tuple[ResultRow, ...]) -> None:
@@ -104,9 +107,9 @@ def main() -> None:
         bar = track(range(options.scenes), "evaluating")
         steps = iter(bar)
         result = evaluate_ways(
-            detector,
+            Workplace(detector),
             dataset,
-            ways(profile, detector),
+            ways(profile),
             environment=Environment.capture(shlex.join(["python", *sys.argv]), threads=1),
             progress=lambda done, total: next(steps, None),
         )

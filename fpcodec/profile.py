@@ -25,6 +25,7 @@ import numpy.typing as npt
 from fpcodec.codecs.chunks import CODEC_NAMES
 from fpcodec.codecs.pca import PcaCodec
 from fpcodec.codecs.uniform import UniformCodec
+from fpcodec.embedded import embedded_folder
 from fpcodec.errors import InputError, ProfileError
 from fpcodec.pyramid import PyramidSpec
 from fpcodec.reconstruct.interpolation import InterpolationRecoverer
@@ -192,9 +193,13 @@ class Profile:
         return detector_from_config(self.detector_config, folder, role, threads, providers)
 
 
-def embedded_profile_path() -> Path:
-    """Folder of the ``tiny`` profile that ships with the package."""
-    return Path(__file__).parent / "assets" / "tiny"
+def embedded_profile_path(name: str = "tiny") -> Path:
+    """Folder of a profile that ships with the package: ``tiny`` or ``bccd``.
+
+    Raises:
+        InputError: None has this name.
+    """
+    return embedded_folder(name)
 
 
 def make_codec(

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from fpcodec.cli.bench import bench
 from fpcodec.cli.calibrate import calibrate
 from fpcodec.cli.decode import decode
 from fpcodec.cli.demo import demo
@@ -16,7 +17,9 @@ from fpcodec.cli.detect import detect
 from fpcodec.cli.encode import encode
 from fpcodec.cli.evaluate import evaluate
 from fpcodec.cli.inspect import inspect
+from fpcodec.cli.plan import plan
 from fpcodec.cli.serve import serve
+from fpcodec.cli.sweep import sweep
 from fpcodec.errors import FpcodecError
 
 USAGE_EXIT = 2
@@ -76,9 +79,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, serve, detect, encode, decode, inspect, calibrate):
+for command in (demo, serve, detect, encode, decode, inspect, calibrate, sweep, plan):
     app.command()(command)
 app.command("eval")(evaluate)
+app.add_typer(bench, name="bench")
 
 
 def _show_version(wanted: bool) -> None:

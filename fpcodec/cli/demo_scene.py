@@ -10,8 +10,8 @@ from fpcodec.detections import Detections
 from fpcodec.detectors.base import Detector, Image
 from fpcodec.drawing import LegendEntry, LegendRow, Panel, class_colour, draw_comparison
 from fpcodec.evaluation.agreement import Agreement, agreement, has_counterpart
-from fpcodec.evaluation.rivals import PictureFormat
-from fpcodec.evaluation.ways import BoxesWay, Outcome, PictureWay, Scene, Way
+from fpcodec.evaluation.pictures import PictureFormat
+from fpcodec.evaluation.ways import BoxesWay, Outcome, PictureWay, Scene, Way, Workplace
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -79,15 +79,13 @@ def run_scene(
     """Send one image's features to the server, and do in this process what the rivals do."""
     frame = edge.encode(image, quality=quality, levels=levels)
     reply = client.infer(frame.data)
-    pyramid = detector.extract(image)
-    unsplit = detector.detect(pyramid)
-    scene = Scene(image, pyramid, unsplit, 0.0, 0.0)
-    pictures = [PictureWay(detector, PictureFormat.parse(name)) for name in PICTURE_RIVALS]
+    scene, workplace = Scene.of(detector, image), Workplace(detector)
+    pictures = [PictureWay(PictureFormat.parse(name)) for name in PICTURE_RIVALS]
     ways: tuple[Way, ...] = (*pictures, BoxesWay())
-    outcomes = {way.name: way.run(scene) for way in ways}
+    outcomes = {way.name: way.run(scene, workplace) for way in ways}
     spent, full = edge.detector.macs(levels), edge.detector.macs()
     saved = None if spent is None or full is None else full - spent
-    return SceneResult(name, image, frame, reply, unsplit, outcomes, spent, saved)
+    return SceneResult(name, image, frame, reply, scene.unsplit, outcomes, spent, saved)
 
 
 def level_fate(result: SceneResult, profile: Profile, level: str) -> str:

@@ -86,13 +86,15 @@ def evaluate(
     from fpcodec.data.coco import load_coco
     from fpcodec.evaluation.results import write_rows
     from fpcodec.evaluation.runner import evaluate as run
+    from fpcodec.evaluation.ways import parse_rival
 
     chosen = fixed_levels(levels, loaded)
     dataset = load_coco(annotations, images, limit=limit)
     with _server_answers(server, loaded) as infer, progress_callback("Evaluating") as progress:
         result = run(
             loaded, dataset, qualities=qualities, levels=[chosen],
-            rivals=(*(RIVALS if rivals else ()), *(rival or ())), infer=infer, threads=threads,
+            rivals=[parse_rival(x) for x in (*(RIVALS if rivals else ()), *(rival or ()))],
+            infer=infer, threads=threads,
             command=shlex.join(["fpcodec", *sys.argv[1:]]), progress=progress,
         )  # fmt: skip
     if out is not None:

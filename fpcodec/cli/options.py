@@ -17,8 +17,8 @@ Images = Annotated[
 ProfileFolder = Annotated[
     Path | None,
     typer.Option(
-        "--profile", "-p", metavar="DIR", help="Profile folder; without it the embedded one.",
-        show_default=False,
+        "--profile", "-p", metavar="DIR", show_default=False,
+        help="Profile folder, or an embedded one: tiny (the default), bccd.",
     ),
 ]  # fmt: skip
 Quality = Annotated[
@@ -52,9 +52,19 @@ def open_profile(folder: Path | None) -> Profile:
     Raises:
         ProfileError: The folder is no profile.
     """
-    from fpcodec.profile import Profile, embedded_profile_path
+    from fpcodec.profile import Profile
 
-    return Profile.load(folder if folder is not None else embedded_profile_path())
+    return Profile.load(profile_folder(folder))
+
+
+def profile_folder(folder: Path | None) -> Path:
+    """The folder itself; an embedded profile's for None, or for its name where no folder has it."""
+    from fpcodec.embedded import EMBEDDED, embedded_folder
+
+    if folder is None:
+        return embedded_folder()
+    named = str(folder) in EMBEDDED and not folder.exists()
+    return embedded_folder(str(folder)) if named else folder
 
 
 def check_quality(quality: float) -> float:

@@ -71,6 +71,20 @@ def progress_callback(description: str) -> Iterator[Callable[[int, int], None]]:
         yield move
 
 
+@contextmanager
+def stage_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar per stage on stderr and the function ``(stage, done, total)`` that moves them."""
+    with _progress() as progress:
+        tasks: dict[str, Any] = {}
+
+        def move(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage, total=total)
+            progress.update(tasks[stage], completed=done, total=total)
+
+        yield move
+
+
 def _progress() -> Progress:
     from rich import progress
     from rich.console import Console

@@ -81,3 +81,10 @@ class Detector(Protocol):
 
         Counted for the fixed input size, or for the last image where sizes vary.
         """
+
+    @property
+    def server_macs(self) -> int | None:
+        """Multiply-accumulates of the head; None where unknown.
+
+        Counted for the fixed input size, or for the last pyramid where sizes vary.
+        """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +13,12 @@ from urllib.parse import unquote
 from fpcodec.detectors.base import Detector
 from fpcodec.detectors.decoding import DecodeConfig
 from fpcodec.detectors.preprocess import Preprocess
+from fpcodec.embedded import EMBEDDED, embedded_folder
 from fpcodec.errors import InputError, MissingDependency, ModelError
 from fpcodec.pyramid import LevelSpec, PyramidSpec
 
 KINDS = ("onnx", "torchvision", "detectron2", "tiny")
-TINY_FOLDER = Path(__file__).parent.parent / "assets" / "tiny"
+TINY_FOLDER = embedded_folder("tiny")
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class DetectorSpec:
 
     Attributes:
         kind: One of KINDS.
-        argument: A model file, a model's name or a configuration file; empty for ``tiny``.
+        argument: A model file, a model's name or a configuration file; for ``tiny`` the name or
+            the folder of one, empty for the one of generated scenes.
         options: What the adapter understands; values are strings, or data from a JSON file.
     """
 
@@ -96,7 +99,8 @@ def open_detector(
     if wanted.kind == "onnx":
         return _open_onnx(wanted, work_dir, threads, providers)
     if wanted.kind == "tiny":
-        return detector_from_config(tiny_config(), TINY_FOLDER, "both", threads, providers)
+        folder = tiny_folder(wanted.argument)
+        return detector_from_config(tiny_config(folder), folder, "both", threads, providers)
     options = dict(wanted.options)
     if threads is not None and wanted.kind != "onnx":
         options.setdefault("threads", str(threads))
@@ -132,20 +136,29 @@ def detector_from_config(
     return detector
 
 
+def tiny_folder(argument: str) -> Path:
+    """Where the ``tiny`` lies that a spec's argument means: an embedded one's name, or a folder."""
+    if not argument:
+        return TINY_FOLDER
+    named = argument in EMBEDDED and not Path(argument).exists()
+    return embedded_folder(argument) if named else Path(argument)
+
+
 def tiny_config(folder: Path = TINY_FOLDER) -> dict[str, Any]:
-    """Configuration of the embedded detector's graphs, from the card beside them.
+    """Configuration of a ``tiny``'s graphs, from the card beside them.
 
     Raises:
-        ModelError: The package was installed without them.
+        ModelError: The card is absent or cannot be read.
     """
     path = folder / "card.json"
     try:
         card = json.loads(path.read_text("utf-8"))
-        side = int(card["input"]["size"])
+        size = card["input"]["size"]
+        width, height = (size, size) if isinstance(size, int) else map(int, size)
         mean, std = card["input"]["mean"], card["input"]["std"]
         # The mean grey around a photograph is zero to the network.
         preprocess = Preprocess.from_dict(
-            {"size": [side, side], "mean": mean, "std": std, "pad_value": round(mean[0])}
+            {"size": [width, height], "mean": mean, "std": std, "pad_value": round(mean[0])}
         )
         strides = {str(name): int(stride) for name, stride in card["strides"].items()}
         channels = int(card["channels"])
@@ -153,11 +166,15 @@ def tiny_config(folder: Path = TINY_FOLDER) -> dict[str, Any]:
             LevelSpec(name, stride, channels, derived_from="p5" if name == "p6" else None)
             for name, stride in strides.items()
         ]
-        spec = PyramidSpec(tuple(levels), size_divisor=levels[-1].stride)
+        divisor = math.gcd(levels[-1].stride, width, height)
+        spec = PyramidSpec(tuple(levels), size_divisor=divisor)
         labels = [str(name) for name in card["classes"]]
         macs = {"edge": dict(card["macs"]["edge"]), "server": int(card["macs"]["server"])}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise ModelError(f"{path}: cannot be read ({error}); reinstall fpcodec") from error
+        raise ModelError(
+            f"{path}: cannot be read ({error}); give a folder that holds a tiny, or reinstall "
+            "fpcodec"
+        ) from error
     return {
         "kind": "onnx",
         "input": "image",

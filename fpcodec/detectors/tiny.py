@@ -1,17 +1,21 @@
 """``tiny``: a Faster R-CNN with an FPN, small enough to train from nothing on a CPU.
 
-It is torchvision's Faster R-CNN around a backbone of a million parameters, for 320 x 320 pixels.
-The package ships it as two ONNX graphs, cut at the pyramid, which the ``onnx`` adapter runs; this
-file is the same network in torch, for training and for gradients through the frozen head.
+It is torchvision's Faster R-CNN around a backbone of a million parameters. Its classes and input
+size are those of the data it is trained on: ``TinyConfig``. The package ships trained ones as two
+ONNX graphs each, cut at the pyramid, which the ``onnx`` adapter runs; this file is the same network
+in torch, for training and for gradients through the frozen head.
 
-Read it from top to bottom: backbone, pyramid, detector, the two halves, the files.
+Read it from top to bottom: configuration, backbone, pyramid, detector, the two halves, the files.
 """
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -24,17 +28,71 @@ from torchvision.models.detection.rpn import AnchorGenerator, concat_box_predict
 from torchvision.ops import MultiScaleRoIAlign
 
 from fpcodec.data import CLASS_NAMES
-from fpcodec.errors import ModelError
+from fpcodec.errors import InputError, ModelError
 
-INPUT_SIZE = 320
 CHANNELS = 48
 CODED_LEVELS = ("p2", "p3", "p4", "p5")
 LEVELS = (*CODED_LEVELS, "p6")
 STRIDES = (4, 8, 16, 32, 64)
 ANCHOR_SIZES = (12, 24, 48, 96, 192)
-# Pre-processing, outside the ONNX graphs: (RGB in 0..255 - mean) / std.
-IMAGE_MEAN = (112.0, 112.0, 112.0)
-IMAGE_STD = (56.0, 56.0, 56.0)
+CARD = "card.json"
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class TinyConfig:
+    """What one trained ``tiny`` differs in from another.
+
+    Attributes:
+        name: Of the trained detector.
+        classes: Names of its labels.
+        size: ``(width, height)`` of the network input in pixels, multiples of 32.
+        mean: Subtracted from RGB in 0..255, outside the ONNX graphs.
+        std: Divides what is left, outside the ONNX graphs.
+    """
+
+    name: str = "tiny"
+    classes: tuple[str, ...] = CLASS_NAMES
+    size: tuple[int, int] = (320, 320)
+    mean: tuple[float, float, float] = (112.0, 112.0, 112.0)
+    std: tuple[float, float, float] = (56.0, 56.0, 56.0)
+
+    def __post_init__(self) -> None:
+        if not self.classes or any(side < 64 or side % 32 for side in self.size):
+            raise InputError(
+                f"{self.name}: {len(self.classes)} classes at {self.size} pixels; give at least "
+                "one class, and sides that are multiples of 32 from 64 on"
+            )
+
+    @classmethod
+    def from_card(cls, path: Path) -> TinyConfig:
+        """Read it from a ``card.json``.
+
+        Raises:
+            ModelError: The file cannot be read.
+        """
+        try:
+            card = json.loads(path.read_text("utf-8"))
+            size, mean, std = (card["input"][key] for key in ("size", "mean", "std"))
+            width, height = (size, size) if isinstance(size, int) else size
+            return cls(
+                str(card["name"]), tuple(map(str, card["classes"])), (int(width), int(height)),
+                _three(mean), _three(std),
+            )  # fmt: skip
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(f"{path}: not a detector's card ({error}); export it again") from error
+
+    def to_card(self) -> dict[str, Any]:
+        """Return the part of ``card.json`` that ``from_card`` reads; a square has one size."""
+        width, height = self.size
+        size = width if width == height else [width, height]
+        shape = {"size": size, "mean": list(self.mean), "std": list(self.std)}
+        return {"name": self.name, "classes": list(self.classes), "input": shape}
+
+
+def _three(values: Any) -> tuple[float, float, float]:
+    red, green, blue = map(float, values)
+    return red, green, blue
 
 
 def conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
@@ -85,7 +143,7 @@ class TinyBackbone(nn.Module):
         self.outputs = nn.ModuleList([nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1) for _ in "2345"])
 
     def forward(self, image: Tensor) -> OrderedDict[str, Tensor]:
-        """Map a normalised image (N, 3, 320, 320) to levels (N, 48, 320/s, 320/s), s = 4..64."""
+        """Map a normalised image (N, 3, H, W) to levels (N, 48, H/s, W/s), s = 4..64."""
         x = self.stem(image)
         merged = []
         for stage, lateral in zip(self.stages, self.laterals, strict=True):
@@ -99,12 +157,13 @@ class TinyBackbone(nn.Module):
         return OrderedDict(zip(LEVELS, levels, strict=True))
 
 
-def build_tiny() -> FasterRCNN:
-    """Return the untrained detector.
+def build_tiny(config: TinyConfig | None = None) -> FasterRCNN:
+    """Return the untrained detector; without a configuration the one for generated scenes.
 
-    Its ``forward`` takes a list of (3, 320, 320) float32 RGB images in 0..255, as every
+    Its ``forward`` takes a list of (3, height, width) float32 RGB images in 0..255, as every
     torchvision detector does but for the range. Labels count from 1: 0 is background.
     """
+    config = config or TinyConfig()
     pool = MultiScaleRoIAlign(
         list(CODED_LEVELS),
         output_size=7,
@@ -123,17 +182,17 @@ def build_tiny() -> FasterRCNN:
         rpn_batch_size_per_image=128,
         box_roi_pool=pool,
         box_head=TwoMLPHead(CHANNELS * 7 * 7, hidden),
-        box_predictor=FastRCNNPredictor(hidden, 1 + len(CLASS_NAMES)),
+        box_predictor=FastRCNNPredictor(hidden, 1 + len(config.classes)),
         box_batch_size_per_image=64,
         box_score_thresh=0.05, box_nms_thresh=0.5, box_detections_per_img=100,
-        min_size=INPUT_SIZE, max_size=INPUT_SIZE,
-        image_mean=list(IMAGE_MEAN), image_std=list(IMAGE_STD),
+        min_size=min(config.size), max_size=max(config.size),
+        image_mean=list(config.mean), image_std=list(config.std),
         _skip_resize=True,
     )  # fmt: skip
 
 
 class TinyEdge(nn.Module):
-    """The edge's half: normalised image (N, 3, 320, 320) to p2, p3, p4, p5."""
+    """The edge's half: normalised image (N, 3, H, W) to p2, p3, p4, p5."""
 
     def __init__(self, detector: FasterRCNN) -> None:
         super().__init__()
@@ -146,10 +205,16 @@ class TinyEdge(nn.Module):
 
 
 class TinyServer(nn.Module):
-    """The server's half: p2..p6 of one image to boxes, scores, labels and objectness."""
+    """The server's half: p2..p6 of one image to boxes, scores, labels and objectness.
 
-    def __init__(self, detector: FasterRCNN) -> None:
+    Args:
+        detector: Whose half it is.
+        size: ``(width, height)`` of the network input in pixels.
+    """
+
+    def __init__(self, detector: FasterRCNN, size: tuple[int, int]) -> None:
         super().__init__()
+        self.image_size = (size[1], size[0])
         self.rpn = detector.rpn
         self.roi_heads = detector.roi_heads
 
@@ -159,7 +224,7 @@ class TinyServer(nn.Module):
         """Detect on one pyramid.
 
         Args:
-            p2: (1, 48, 80, 80) float32; the following halve in size.
+            p2: (1, 48, H / 4, W / 4) float32; the following halve in size.
             p3: see ``p2``.
             p4: see ``p2``.
             p5: see ``p2``.
@@ -171,7 +236,7 @@ class TinyServer(nn.Module):
         """
         levels = dict(zip(LEVELS, (p2, p3, p4, p5, p6), strict=True))
         proposals, objectness = self.propose(levels)
-        detections, _ = self.roi_heads(levels, proposals, [(INPUT_SIZE, INPUT_SIZE)])
+        detections, _ = self.roi_heads(levels, proposals, [self.image_size])
         found = detections[0]
         responses = [logits.amax(dim=1, keepdim=True).sigmoid() for logits in objectness]
         return found["boxes"], found["scores"], found["labels"] - 1, *responses
@@ -184,8 +249,8 @@ class TinyServer(nn.Module):
         features = [levels[name] for name in LEVELS]
         logits, deltas = self.rpn.head(features)
         # Only the size of the image counts here.
-        blank = features[0].new_zeros((features[0].shape[0], 3, INPUT_SIZE, INPUT_SIZE))
-        images = ImageList(blank, [(INPUT_SIZE, INPUT_SIZE)] * features[0].shape[0])
+        blank = features[0].new_zeros((features[0].shape[0], 3, *self.image_size))
+        images = ImageList(blank, [self.image_size] * features[0].shape[0])
         anchors = self.rpn.anchor_generator(images, features)
         anchors_per_level = [level[0].numel() for level in logits]
         flat_logits, flat_deltas = concat_box_prediction_layers(logits, deltas)
@@ -197,18 +262,23 @@ class TinyServer(nn.Module):
         return proposals, logits
 
 
-def load_tiny(path: str | Path) -> FasterRCNN:
+def load_tiny(path: str | Path, config: TinyConfig | None = None) -> FasterRCNN:
     """Return the trained detector in evaluation mode.
 
     Args:
         path: a safetensors file, or a folder that holds ``weights.safetensors``.
+        config: what it was trained for; None for what the ``card.json`` beside the weights says,
+            or the generated scenes where there is none.
 
     Raises:
-        ModelError: the file is absent, unreadable, or of another network.
+        ModelError: a file is absent, unreadable, or of another network.
     """
     file = Path(path)
-    file = file / "weights.safetensors" if file.is_dir() else file
-    detector = build_tiny()
+    file = file / WEIGHTS if file.is_dir() else file
+    card = file.with_name(CARD)
+    if config is None and card.is_file():
+        config = TinyConfig.from_card(card)
+    detector = build_tiny(config)
     try:
         detector.load_state_dict(load_file(file))
     except (OSError, SafetensorError, RuntimeError) as error:

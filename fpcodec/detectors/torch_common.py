@@ -65,6 +65,7 @@ class TorchDetector(ABC):
         self.edge = edge
         self._last_network_size: tuple[int, int] | None = None
         self._macs: dict[tuple[tuple[str, ...], tuple[int, int]], int] = {}
+        self._server_macs: dict[tuple[int, int], int] = {}
 
     @abstractmethod
     def content_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
@@ -237,6 +238,29 @@ class TorchDetector(ABC):
                 functional_call(self.edge, blank, (image, names))
             self._macs[key] = counter.get_total_flops() // 2
         return self._macs[key]
+
+    @property
+    def server_macs(self) -> int | None:
+        """Multiply-accumulates of the head, convolutions and matrix products alone.
+
+        Counted once, on noise of the last pyramid's size, which gives a two-stage head nearly as
+        many proposals as it takes.
+
+        Raises:
+            ModelError: This detector was opened for the edge alone.
+        """
+        self._require("server")
+        size = self._last_network_size or self.geometry((640, 480)).network_size
+        if size not in self._server_macs:
+            noise = torch.Generator().manual_seed(0)
+            levels = {
+                name: torch.randn((1, *self.spec.shape(name, size)), generator=noise)
+                for name in self.spec.coded_names
+            }
+            with torch.no_grad(), FlopCounterMode(display=False) as counter:
+                self.detect_tensors(levels, ImageGeometry(size, size, size))
+            self._server_macs[size] = counter.get_total_flops() // 2
+        return self._server_macs[size]
 
     def tensors(self, pyramid: Pyramid) -> dict[str, Tensor]:
         """The levels of a pyramid as tensors (1, C, H, W), derived ones computed if absent."""

@@ -16,8 +16,10 @@ from fpcodec.evaluation.results import ResultRow as ResultRow
 from fpcodec.evaluation.results import bytes_at_drop as bytes_at_drop
 from fpcodec.evaluation.results import read_rows as read_rows
 from fpcodec.evaluation.results import write_rows as write_rows
-from fpcodec.evaluation.runner import Bootstrap as Bootstrap
 from fpcodec.evaluation.runner import Evaluation as Evaluation
 from fpcodec.evaluation.runner import evaluate as evaluate
 from fpcodec.evaluation.runner import evaluate_ways as evaluate_ways
-from fpcodec.evaluation.ways import rival_ways as rival_ways
+from fpcodec.evaluation.scoring import Bootstrap as Bootstrap
+from fpcodec.evaluation.study import Study as Study
+from fpcodec.evaluation.study import run_study as run_study
+from fpcodec.evaluation.ways import parse_rival as parse_rival

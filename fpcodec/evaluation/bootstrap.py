@@ -57,17 +57,13 @@ def paired_drops(
     Raises:
         InputError: Too few draws, or a setting was matched on other images.
     """
-    if draws < MIN_DRAWS:
-        raise InputError(f"{draws} bootstrap draws are too few for 95 %; use {MIN_DRAWS} or more")
     for name, matches in settings.items():
         if matches.image_count != reference.image_count:
             raise InputError(
                 f"{name} was matched on {matches.image_count} images, the reference on "
                 f"{reference.image_count}; pair the same images"
             )
-    count = reference.image_count
-    generator = np.random.default_rng(seed)
-    weights = generator.multinomial(count, np.full(count, 1 / count), size=draws).astype(np.int32)
+    weights = draw_weights(reference.image_count, draws, seed)
     reference_ap, reference_draws = average_precision(reference), weighted_ap(reference, weights)
     intervals = {}
     for name, matches in settings.items():
@@ -76,6 +72,20 @@ def paired_drops(
         value = reference_ap - average_precision(matches)
         intervals[name] = Interval(value, float(low), float(high), draws)
     return intervals
+
+
+def draw_weights(count: int, draws: int, seed: int) -> Weights:
+    """How often each image stands in each draw: shape (draws, count), int32.
+
+    The same arguments give the same draws, so settings scored apart are still paired.
+
+    Raises:
+        InputError: There are too few draws.
+    """
+    if draws < MIN_DRAWS:
+        raise InputError(f"{draws} bootstrap draws are too few for 95 %; use {MIN_DRAWS} or more")
+    generator = np.random.default_rng(seed)
+    return generator.multinomial(count, np.full(count, 1 / count), size=draws).astype(np.int32)
 
 
 def average_precision(matches: Matches) -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 from fpcodec import __version__
 
 PACKAGES = ("numpy", "onnxruntime", "constriction", "pillow")
-OPTIONAL = ("torch", "torchvision", "detectron2", "faster-coco-eval")
+OPTIONAL = ("torch", "torchvision", "detectron2", "faster-coco-eval", "pyjpegxl", "av")
 """Named in a row where they are installed."""
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,12 @@ import numpy as np
 
 from fpcodec.errors import InputError
 from fpcodec.evaluation.bootstrap import Interval
+from fpcodec.evaluation.cost import Macs
 from fpcodec.evaluation.environment import Environment
+from fpcodec.files import replacing
+
+ROWS, DRAWS = "rows.json", "draws.npz"
+"""Files of a run's folder: its rows, and the drop of AP per bootstrap draw."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,13 @@ class ResultRow:
 
     Attributes:
         name: The setting, for people.
-        kind: ``unsplit``, ``features``, ``picture`` or ``boxes``.
+        kind: ``unsplit``, ``features``, ``picture``, ``boxes``, ``mosaic`` or ``seed``.
         parameters: The setting, for programs.
         data: The data set's name.
         images: How many images of it.
         seed: Of the bootstrap.
-        ap: ``ap``, ``ap50``, ``ap75``, ``ap_small``, ``ap_medium``, ``ap_large`` in points.
+        ap: ``ap``, ``ap50``, ``ap75``, ``ap_small``, ``ap_medium``, ``ap_large``, ``ap_common``
+            (over classes with at least 20 boxes) in points.
         drop: Against the unsplit detector; None on its own row.
         sent_bytes: Bytes per image; None on the unsplit row.
         level_bytes: Mean bytes per image and level.
@@ -58,6 +63,13 @@ class ResultRow:
         agreement_f1: Agreement with the unsplit detections, in [0, 1].
         agreement_iou: Mean IoU of the boxes that agree; None where none does.
         environment: What ran where.
+        family: What the rows of one curve share, such as ``webp`` or ``fpc p4+p5``.
+        payload_bytes: Bytes per image less container and headers; None where not told apart.
+        symbols: Entropy-coded symbols per image; None where not counted.
+        bits_per_element: Sent bits by the pyramid's feature values, all levels.
+        bpp: Sent bits by the pixels of the network's input, padding included.
+        macs: Side (``edge``, ``server``) to part (``network``, ``codec``, ``head``) to
+            multiply-accumulates of one image; unknown parts are absent.
     """
 
     name: str
@@ -74,15 +86,12 @@ class ResultRow:
     agreement_f1: float
     agreement_iou: float | None
     environment: Environment
-
-    @property
-    def family(self) -> str:
-        """What the rows of one curve share: ``webp``, ``fpc all``, ``fpc p4+p5``, ``boxes``."""
-        if self.kind == "picture":
-            return str(self.parameters["format"])
-        if self.kind == "features":
-            return f"fpc {'+'.join(self.parameters['levels'] or ('all',))}"
-        return self.kind
+    family: str = ""
+    payload_bytes: Spread | None = None
+    symbols: Spread | None = None
+    bits_per_element: float | None = None
+    bpp: float | None = None
+    macs: Macs = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form; ``from_dict`` reads it back."""
@@ -96,15 +105,20 @@ class ResultRow:
             InputError: A key is missing or unknown.
         """
         try:
-            values = {field.name: data[field.name] for field in fields(cls)}
+            # Rows of earlier releases lack what has a default.
+            values = {f.name: data[f.name] for f in fields(cls) if f.name in data or _needed(f)}
             values["drop"] = Interval(**values["drop"]) if values["drop"] else None
-            sent = values["sent_bytes"]
-            values["sent_bytes"] = Spread(**sent) if sent else None
+            for name in ("sent_bytes", "payload_bytes", "symbols"):
+                values[name] = Spread(**values[name]) if values.get(name) else None
             values["times_ms"] = {k: Spread(**v) for k, v in values["times_ms"].items()}
             values["environment"] = Environment(**values["environment"])
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"a result row is incomplete: {error}") from error
         return cls(**values)
+
+
+def _needed(field: Field[Any]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
 
 
 def write_rows(path: Path | str, rows: Iterable[ResultRow]) -> None:
@@ -115,23 +129,19 @@ def write_rows(path: Path | str, rows: Iterable[ResultRow]) -> None:
     """
     target = Path(path)
     text = json.dumps([row.to_dict() for row in rows], indent=1, allow_nan=False) + "\n"
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(target) as temporary:
         temporary.write_text(text, "utf-8")
-        temporary.replace(target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"results cannot be written to {target}: {error}") from error
 
 
 def read_rows(path: Path | str) -> list[ResultRow]:
-    """Read what ``write_rows`` wrote.
+    """Read what ``write_rows`` wrote: the file, or ``rows.json`` in a folder.
 
     Raises:
         InputError: The file is missing, not JSON, or not such rows.
     """
+    file = Path(path) / ROWS if Path(path).is_dir() else Path(path)
     try:
-        data = json.loads(Path(path).read_text("utf-8"))
+        data = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"results {path} cannot be read: {error}") from error
     if not isinstance(data, list):

@@ -1,70 +1,34 @@
-"""Measures ways to get detections over a link: bytes, AP, drops with intervals, times."""
+"""Measures ways to get detections over a link: bytes, AP, drops with intervals, times, MACs."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from time import perf_counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fpcodec.data.coco import CocoDataset
-from fpcodec.detections import Detections
 from fpcodec.detectors.base import Detector
 from fpcodec.errors import InputError
 from fpcodec.evaluation.agreement import total_agreement
-from fpcodec.evaluation.average_precision import evaluate_ap, require_coco_eval
-from fpcodec.evaluation.bootstrap import Interval, paired_drops
+from fpcodec.evaluation.average_precision import require_coco_eval
+from fpcodec.evaluation.cost import way_macs
 from fpcodec.evaluation.environment import Environment
-from fpcodec.evaluation.matching import match_detections
-from fpcodec.evaluation.results import ResultRow, Spread
-from fpcodec.evaluation.ways import Answer, FeaturesWay, Outcome, Scene, Way, rival_ways
+from fpcodec.evaluation.matching import Floats
+from fpcodec.evaluation.results import ResultRow
+from fpcodec.evaluation.scoring import Bootstrap, Score, score_detections
+from fpcodec.evaluation.traces import Trace
+from fpcodec.evaluation.ways import FeaturesWay, OpenProfile, Outcome, Scene, Way, Workplace
+from fpcodec.executor import Executor, open_executor, run_all
 from fpcodec.images import load_image
 
 if TYPE_CHECKING:
+    from fpcodec.evaluation.ways import Answer
     from fpcodec.profile import Profile
 
 Progress = Callable[[int, int], None]
-"""Called with images done and images in all."""
+"""Called with what is done and what there is in all."""
 
 UNSPLIT = "unsplit"
-
-
-@dataclass
-class Trace:
-    """What one way did over a data set, image by image.
-
-    Attributes:
-        detections: One per image.
-        sent_bytes: One per image.
-        level_bytes: Level to one value per image that sent it.
-        times_ms: Stage to one value per image.
-    """
-
-    detections: list[Detections] = field(default_factory=list)
-    sent_bytes: list[int] = field(default_factory=list)
-    level_bytes: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    times_ms: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-
-    def add(self, outcome: Outcome) -> None:
-        """Append one image's outcome."""
-        found = outcome.detections
-        # Masks of a whole data set would fill the memory, and no measure here looks at them.
-        self.detections.append(Detections(found.boxes, found.scores, found.labels))
-        self.sent_bytes.append(outcome.sent_bytes)
-        for level, size in outcome.level_bytes.items():
-            self.level_bytes[level].append(size)
-        for stage, time in outcome.times_ms.items():
-            self.times_ms[stage].append(time)
-
-    def summary(self) -> dict[str, Any]:
-        """Bytes and times as ``ResultRow`` takes them; nothing sent means no bytes."""
-        images = len(self.detections)
-        return {
-            "sent_bytes": Spread.of(self.sent_bytes) if any(self.sent_bytes) else None,
-            "level_bytes": {name: sum(sizes) / images for name, sizes in self.level_bytes.items()},
-            "times_ms": {stage: Spread.of(times) for stage, times in self.times_ms.items()},
-        }
 
 
 @dataclass(frozen=True)
@@ -73,19 +37,13 @@ class Evaluation:
 
     Attributes:
         rows: The unsplit detector first, then one row per way.
-        detections: Row name to one ``Detections`` per image, for later paired comparisons.
+        traces: Row name to what happened image by image.
+        draws: Row name to the drop of AP per bootstrap draw, the same draws for all.
     """
 
     rows: tuple[ResultRow, ...]
-    detections: Mapping[str, Sequence[Detections]]
-
-
-@dataclass(frozen=True)
-class Bootstrap:
-    """How drops get their intervals: number of draws (at least 200) and seed."""
-
-    draws: int = 1000
-    seed: int = 0
+    traces: Mapping[str, Trace]
+    draws: Mapping[str, Floats]
 
 
 def evaluate(
@@ -94,7 +52,7 @@ def evaluate(
     *,
     qualities: Sequence[float],
     levels: Sequence[tuple[str, ...] | None] = (None,),
-    rivals: Sequence[str] = (),
+    rivals: Sequence[Way] = (),
     infer: Callable[[bytes], Answer] | None = None,
     threads: int | None = None,
     bootstrap: Bootstrap = Bootstrap(),
@@ -108,7 +66,7 @@ def evaluate(
         dataset: The images and their boxes; cut it with ``dataset.limit``.
         qualities: Each in [0, 1].
         levels: Sets of levels to send; None for all. Every quality runs with each.
-        rivals: ``webp``, ``jpeg:60``, ``boxes`` and so on, on the same images and detector.
+        rivals: Other ways, on the same images and detector.
         infer: Takes a frame to a server and returns its answer; None for a server half in this
             process.
         threads: For the networks in this process; None for the runtime's default.
@@ -122,21 +80,16 @@ def evaluate(
         TransportError: ``infer`` got no answer.
     """
     detector = profile.open_detector("both", threads=threads)
-    answer = infer if infer is not None else _server_half(profile, threads)
-    features = [
-        FeaturesWay(profile.codec, answer, quality, chosen)
-        for chosen in levels
-        for quality in qualities
-    ]
-    ways = (*features, *rival_ways(detector, rivals))
+    opened = OpenProfile(profile, infer) if infer else OpenProfile.locally(profile, threads)
+    ours = [FeaturesWay(quality, chosen) for chosen in levels for quality in qualities]
     return evaluate_ways(
-        detector, dataset, ways, bootstrap=bootstrap, progress=progress,
-        environment=Environment.capture(command, threads),
+        Workplace(detector, {"fpc": opened}), dataset, (*ours, *rivals), bootstrap=bootstrap,
+        progress=progress, environment=Environment.capture(command, threads),
     )  # fmt: skip
 
 
 def evaluate_ways(
-    detector: Detector,
+    workplace: Workplace,
     dataset: CocoDataset,
     ways: Sequence[Way],
     *,
@@ -147,7 +100,7 @@ def evaluate_ways(
     """Measure any ways against the unsplit detector: one pass over the images, then scoring.
 
     Args:
-        detector: Both halves.
+        workplace: The detector, and the profiles that ways name.
         dataset: The images and their boxes.
         ways: What to measure; names must differ.
         environment: Kept in the rows.
@@ -158,41 +111,28 @@ def evaluate_ways(
         InputError: Two ways have one name, or an image cannot be used.
         MissingDependency: faster-coco-eval is not installed.
     """
-    labels = tuple(detector.labels)
-    # What can be found out now must not cost a long run.
+    require_scorable(dataset, workplace.detector)
+    traces = measure(workplace, dataset, ways, progress)
+    return score_traces(
+        workplace, dataset, ways, traces, environment=environment, bootstrap=bootstrap
+    )
+
+
+def require_scorable(dataset: CocoDataset, detector: Detector) -> None:
+    """Find out before a long run what would spoil the scoring after it.
+
+    Raises:
+        InputError: There is no annotated box, or the labels do not fit the categories.
+        MissingDependency: faster-coco-eval is not installed.
+    """
     require_coco_eval()
-    dataset.category_ids(labels)
+    dataset.category_ids(tuple(detector.labels))
     if not dataset.boxes:
         raise InputError(f"{dataset.name}: no annotated box; AP needs some")
-    traces = measure(detector, dataset, ways, progress)
-    drops = _drops(dataset, traces, labels, bootstrap)
-    unsplit = traces[UNSPLIT].detections
-    described = {way.name: (way.kind, way.parameters) for way in ways}
-    rows = []
-    for name, trace in traces.items():
-        kind, parameters = described.get(name, (UNSPLIT, {}))
-        agreed = total_agreement(zip(unsplit, trace.detections, strict=True))
-        rows.append(
-            ResultRow(
-                name=name,
-                kind=kind,
-                parameters=parameters,
-                data=dataset.name,
-                images=len(dataset),
-                seed=bootstrap.seed,
-                ap=evaluate_ap(dataset, trace.detections, labels).to_dict(),
-                drop=drops.get(name),
-                agreement_f1=agreed.f1,
-                agreement_iou=agreed.mean_iou,
-                environment=environment,
-                **trace.summary(),
-            )
-        )
-    return Evaluation(tuple(rows), {name: trace.detections for name, trace in traces.items()})
 
 
 def measure(
-    detector: Detector,
+    workplace: Workplace,
     dataset: CocoDataset,
     ways: Sequence[Way],
     progress: Progress | None = None,
@@ -205,53 +145,109 @@ def measure(
     Raises:
         InputError: Two ways have one name, or an image cannot be used.
     """
-    names = [UNSPLIT, *(way.name for way in ways)]
-    if len(set(names)) != len(names):
-        raise InputError(f"two settings are the same: {', '.join(names[1:])}; name each once")
-    traces = {name: Trace() for name in names}
-    for index, scene in enumerate(_scenes(detector, dataset)):
+    traces = {name: Trace() for name in row_names(ways)}
+    for index, path in enumerate(dataset.paths()):
+        scene = Scene.of(workplace.detector, load_image(path))
         times = {"extract": scene.extract_ms, "head": scene.head_ms}
-        traces[UNSPLIT].add(Outcome(scene.unsplit, 0, {}, times))
+        traces[UNSPLIT].add(Outcome(scene.unsplit, 0, {}, times), scene.pyramid)
         for way in ways:
-            traces[way.name].add(way.run(scene))
+            traces[way.name].add(way.run(scene, workplace), scene.pyramid)
         if progress is not None:
             progress(index + 1, len(dataset))
     return traces
 
 
-def _scenes(detector: Detector, dataset: CocoDataset) -> Iterator[Scene]:
-    """Images one by one, each extracted and detected once."""
-    for path in dataset.paths():
-        image = load_image(path)
-        start = perf_counter()
-        pyramid = detector.extract(image)
-        extracted = perf_counter()
-        unsplit = detector.detect(pyramid)
-        done = perf_counter()
-        yield Scene(image, pyramid, unsplit, 1000 * (extracted - start), 1000 * (done - extracted))
+def row_names(ways: Sequence[Way]) -> list[str]:
+    """The names of a run's rows, the unsplit detector's first.
+
+    Raises:
+        InputError: Two ways have one name.
+    """
+    names = [UNSPLIT, *(way.name for way in ways)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"two settings are the same: {', '.join(twice)}; name each once")
+    return names
 
 
-def _drops(
+def score_traces(
+    workplace: Workplace,
+    dataset: CocoDataset,
+    ways: Sequence[Way],
+    traces: Mapping[str, Trace],
+    *,
+    environment: Environment,
+    bootstrap: Bootstrap = Bootstrap(),
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Turn traces into rows.
+
+    Args:
+        workplace: The detector, and the profiles that ways name.
+        dataset: The images and their boxes.
+        ways: What was measured.
+        traces: Name to trace, the unsplit detector first.
+        environment: Kept in the rows.
+        bootstrap: Draws and seed of the intervals.
+        executor: Scores settings at the same time; None for one after the other.
+        progress: Called after every setting.
+
+    Raises:
+        InputError: A label index has no category.
+        MissingDependency: faster-coco-eval is not installed.
+    """
+    scores = _score_all(workplace, dataset, traces, bootstrap, executor, progress)
+    unsplit, described = traces[UNSPLIT].detections, {way.name: way for way in ways}
+    pyramid = workplace.detector.extract(load_image(next(dataset.paths())))
+    rows, draws = [], {}
+    for name, trace in traces.items():
+        way = described.get(name)
+        agreed = total_agreement(zip(unsplit, trace.detections, strict=True))
+        drop, draws[name] = scores[name].drop_from(scores[UNSPLIT])
+        rows.append(
+            ResultRow(
+                name=name,
+                **_described(way, workplace),
+                data=dataset.name,
+                images=len(dataset),
+                seed=bootstrap.seed,
+                ap=scores[name].ap,
+                drop=drop if way else None,
+                macs=way_macs(workplace, pyramid, way),
+                agreement_f1=agreed.f1,
+                agreement_iou=agreed.mean_iou,
+                environment=environment,
+                **trace.summary(),
+            )
+        )
+    return Evaluation(tuple(rows), traces, draws)
+
+
+def _described(way: Way | None, workplace: Workplace) -> dict[str, Any]:
+    if way is None:
+        return {"kind": UNSPLIT, "family": UNSPLIT, "parameters": {}}
+    parameters = dict(way.parameters)
+    if "profile" in parameters:
+        codec = workplace.profile(parameters["profile"]).codec
+        parameters |= {"codec_id": codec.codec_id, "stream_id": codec.stream_id.hex()}
+    return {"kind": way.kind, "family": way.family, "parameters": parameters}
+
+
+def _score_all(
+    workplace: Workplace,
     dataset: CocoDataset,
     traces: Mapping[str, Trace],
-    labels: Sequence[str],
     bootstrap: Bootstrap,
-) -> dict[str, Interval]:
-    """Drops of every way against the unsplit detector, on the same draws."""
-    matches = {
-        name: match_detections(dataset, trace.detections, labels)
-        for name, trace in traces.items()
-    }  # fmt: skip
-    reference = matches.pop(UNSPLIT)
-    return paired_drops(reference, matches, draws=bootstrap.draws, seed=bootstrap.seed)
-
-
-def _server_half(profile: Profile, threads: int | None) -> Callable[[bytes], Answer]:
-    from fpcodec.split import ServerHalf
-
-    half = ServerHalf(profile, threads=threads)
-
-    def infer(frame: bytes) -> Answer:
-        return half.infer(frame)
-
-    return infer
+    executor: Executor | None,
+    progress: Progress | None,
+) -> dict[str, Score]:
+    labels = tuple(workplace.detector.labels)
+    names = list(traces)
+    jobs = ((dataset, traces[name].detections, labels, bootstrap) for name in names)
+    scores = {}
+    for index, score in run_all(executor or open_executor(1), score_detections, jobs):
+        scores[names[index]] = score
+        if progress is not None:
+            progress(len(scores), len(names))
+    return {name: scores[name] for name in names}

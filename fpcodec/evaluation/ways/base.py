@@ -1,0 +1,220 @@
+"""What a way of getting detections over a link is, what it is given, and what it yields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Protocol
+
+from fpcodec.codecs.base import Codec
+from fpcodec.detections import Detections
+from fpcodec.detectors.base import Detector, Image
+from fpcodec.errors import InputError
+from fpcodec.evaluation.pictures import content_picture
+from fpcodec.profile import Profile
+from fpcodec.pyramid import Pyramid
+from fpcodec.split import ServerHalf
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One image with what every way shares: its pyramid and the unsplit detections.
+
+    Attributes:
+        image: Shape (H, W, 3), uint8, RGB.
+        pyramid: All coded levels, extracted once.
+        unsplit: Detections without any codec.
+        extract_ms: What the extraction took.
+        head_ms: What the head took.
+    """
+
+    image: Image
+    pyramid: Pyramid
+    unsplit: Detections
+    extract_ms: float
+    head_ms: float
+
+    @classmethod
+    def of(cls, detector: Detector, image: Image) -> Scene:
+        """Extract and detect once, timed."""
+        start = perf_counter()
+        pyramid = detector.extract(image)
+        extracted = perf_counter()
+        unsplit = detector.detect(pyramid)
+        done = perf_counter()
+        return cls(image, pyramid, unsplit, 1000 * (extracted - start), 1000 * (done - extracted))
+
+    @cached_property
+    def picture(self) -> Image:
+        """The picture at the network's own size, resized once for all picture formats."""
+        return content_picture(self.image, self.pyramid.geometry)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """``(width, height)`` in pixels."""
+        return self.image.shape[1], self.image.shape[0]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one way did with one image.
+
+    Attributes:
+        detections: In pixels of the original image.
+        sent_bytes: Everything that went to the server, without transport headers.
+        level_bytes: The part of each level, where there are levels, and of the ``header``.
+        times_ms: Stage to milliseconds.
+        payload_bytes: ``sent_bytes`` less container and headers; None where not told apart.
+        symbols: Entropy-coded symbols; None where not counted.
+    """
+
+    detections: Detections
+    sent_bytes: int
+    level_bytes: Mapping[str, int] = field(default_factory=dict)
+    times_ms: Mapping[str, float] = field(default_factory=dict)
+    payload_bytes: int | None = None
+    symbols: int | None = None
+
+
+class Answer(Protocol):
+    """What a server half says about one frame."""
+
+    @property
+    def detections(self) -> Detections:
+        """Boxes in pixels of the original image."""
+
+    @property
+    def timings_ms(self) -> Mapping[str, float]:
+        """Stage (decode, reconstruct, head) to milliseconds."""
+
+
+@dataclass(frozen=True)
+class OpenProfile:
+    """A profile at work.
+
+    Attributes:
+        profile: What it is; its codec encodes.
+        infer: Takes a frame to a server half, in this process or over a network.
+    """
+
+    profile: Profile
+    infer: Callable[[bytes], Answer]
+
+    @property
+    def codec(self) -> Codec:
+        """The profile's."""
+        return self.profile.codec
+
+    @classmethod
+    def locally(cls, profile: Profile, threads: int | None = None) -> OpenProfile:
+        """With a server half in this process."""
+        half = ServerHalf(profile, threads=threads)
+
+        def infer(frame: bytes) -> Answer:
+            return half.infer(frame)
+
+        return cls(profile, infer)
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What ways need to run: opened once, shared by all of them.
+
+    Attributes:
+        detector: Both halves.
+        profiles: Label to opened profile; all were made for this detector.
+    """
+
+    detector: Detector
+    profiles: Mapping[str, OpenProfile] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, folders: Mapping[str, Path], threads: int | None = None) -> Workplace:
+        """Open profiles that share one detector.
+
+        Args:
+            folders: Label to profile folder; the first opens the detector.
+            threads: For the networks; None for the runtime's default.
+
+        Raises:
+            InputError: There is no profile, or two were made for different detectors.
+            ProfileError: A folder is no profile.
+        """
+        profiles = load_profiles(folders)
+        detector = next(iter(profiles.values())).open_detector("both", threads=threads)
+        opened = {label: OpenProfile.locally(x, threads) for label, x in profiles.items()}
+        return cls(detector, opened)
+
+    def profile(self, label: str) -> OpenProfile:
+        """A profile by its label.
+
+        Raises:
+            InputError: No profile was opened under that label.
+        """
+        if label not in self.profiles:
+            known = ", ".join(self.profiles) or "none"
+            raise InputError(f"no profile is called {label!r} here; known: {known}")
+        return self.profiles[label]
+
+
+class Way(Protocol):
+    """One way at one setting: a plain value that can be sent to another process."""
+
+    @property
+    def name(self) -> str:
+        """Unique within a run, for people."""
+
+    @property
+    def kind(self) -> str:
+        """``features``, ``picture``, ``boxes``, ``mosaic``, ``seed`` and so on."""
+
+    @property
+    def family(self) -> str:
+        """What the settings of one curve share."""
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The setting, JSON-able."""
+
+    def run(self, scene: Scene, workplace: Workplace) -> Outcome:
+        """Do it for one image."""
+
+
+def load_profiles(folders: Mapping[str, Path]) -> dict[str, Profile]:
+    """Load profiles and make sure that they were made for one detector.
+
+    Raises:
+        InputError: There is none, or two differ in their detector.
+        ProfileError: A folder is no profile.
+    """
+    if not folders:
+        raise InputError("no profile was named; give at least one")
+    profiles = {label: Profile.load(folder) for label, folder in folders.items()}
+    first_label, first = next(iter(profiles.items()))
+    for label, profile in profiles.items():
+        if _detector_of(profile) != _detector_of(first):
+            raise InputError(
+                f"profiles {first_label} and {label} were made for different detectors; "
+                "compare them in two runs"
+            )
+    return profiles
+
+
+def _detector_of(profile: Profile) -> tuple[Any, ...]:
+    """What makes a detector the same, wherever its files lie."""
+    config = profile.detector_config
+    return config.get("kind"), config.get("source"), config.get("files"), profile.spec
+
+
+@contextmanager
+def stopwatch(times_ms: dict[str, float], stage: str) -> Iterator[None]:
+    """Add what the block takes to ``times_ms[stage]``."""
+    start = perf_counter()
+    yield
+    times_ms[stage] = times_ms.get(stage, 0.0) + 1000 * (perf_counter() - start)
+
+
