@@ -25,16 +25,16 @@ from fpcodec.detections import Detections
 from fpcodec.errors import InputError
 from fpcodec.evaluation import degradation
 from fpcodec.evaluation.degradation import (
-    DegradedPyramids,
     Degradation,
+    DegradedPyramids,
     affordable_pairs,
     clamped_levels,
-    degrade,
     detect_cell,
     parse_ratios,
     require_scope,
     study,
 )
+from fpcodec.evaluation.detector_source import DetectorSource
 from fpcodec.evaluation.environment import Environment
 from fpcodec.evaluation.heat_maps import combinations_grid, draw_heat_maps, pairs_grid, singles_grid
 from fpcodec.evaluation.level_reading import (
@@ -43,15 +43,10 @@ from fpcodec.evaluation.level_reading import (
     key_level_table,
     read_direction,
 )
+from fpcodec.evaluation.resampling import degrade
 from fpcodec.evaluation.scoring import Bootstrap
-from fpcodec.evaluation.sweep import (
-    SHARD_IMAGES,
-    DetectorSource,
-    Sweep,
-    losses_of,
-    run_sweep,
-    with_key_levels,
-)
+from fpcodec.evaluation.sweep import SHARD_IMAGES, Sweep, run_sweep
+from fpcodec.evaluation.sweep_result import losses_of, with_key_levels
 from fpcodec.executor import open_executor
 from fpcodec.profile import Profile, embedded_profile_path
 from fpcodec.pyramid import LevelSpec, Pyramid, PyramidSpec
@@ -214,15 +209,14 @@ def test_scope_rpn_leaves_the_roi_heads_the_original_and_scope_all_does_not() ->
 
 def test_a_detector_of_one_graph_has_no_scope_rpn() -> None:
     require_scope(FakeDetector(), "all")
-    with pytest.raises(InputError, match="--detector tiny:torch"):
+    with pytest.raises(InputError, match=r"tiny\?runtime=torch"):
         require_scope(FakeDetector(), "rpn")
 
 
 def test_tiny_in_torch_finds_what_its_graphs_find_and_can_run_its_rpn_apart() -> None:
     pytest.importorskip("torchvision")
-    in_torch, graphs = (
-        DetectorSource(None, "tiny:torch").open(), DetectorSource(embedded_profile_path()).open()
-    )  # fmt: skip
+    in_torch = DetectorSource(None, "tiny?runtime=torch").open()
+    graphs = DetectorSource(embedded_profile_path()).open()
     require_scope(in_torch, "rpn")
     image = generate_scene(300).image
     degraded = DegradedPyramids.of(in_torch.extract(image))
@@ -327,7 +321,7 @@ class Killed(Exception):
 
 
 @needs_coco_eval
-@pytest.mark.parametrize("stage", ["Detecting", "Scoring"])
+@pytest.mark.parametrize("stage", ["detecting", "scoring"])
 def test_a_killed_run_goes_on_where_it_was(
     dataset: CocoDataset, tmp_path: Path, stage: str
 ) -> None:
@@ -346,14 +340,15 @@ def test_a_killed_run_goes_on_where_it_was(
     assert resumed["readings"] == whole["readings"]
     # One run of the head finds out whether the scope can be measured.
     cells, images = len(whole["cells"]), len(dataset)
-    left = images - SHARD_IMAGES if stage == "Detecting" else 0
+    left = images - SHARD_IMAGES if stage == "detecting" else 0
     assert sum(second.source.runs) == 1 + cells * left  # type: ignore[attr-defined]
 
 
 @needs_coco_eval
 def test_what_a_folder_holds_is_not_measured_again(dataset: CocoDataset, tmp_path: Path) -> None:
     run(fake_sweep(dataset, tmp_path, cells=(Degradation((4, 1, 1, 1)),)))
-    more = fake_sweep(dataset, tmp_path, cells=(Degradation((4, 1, 1, 1)), Degradation((1, 2, 1, 1))))
+    two = (Degradation((4, 1, 1, 1)), Degradation((1, 2, 1, 1)))
+    more = fake_sweep(dataset, tmp_path, cells=two)
     result = run(more)
     assert set(result["cells"]) == {f"{x} all seed" for x in ("1,1,1,1", "4,1,1,1", "1,2,1,1")}
     assert sum(more.source.runs) == 1 + len(dataset)  # type: ignore[attr-defined]
@@ -578,7 +573,8 @@ def test_the_command_writes_results_pictures_and_the_profiles_key_levels(
     wanted = result["readings"]["all seed"]["key_levels"]
     assert {k: list(v) for k, v in after.key_levels.items()} == wanted
     assert after.measured["key_levels"]["data"] == result["data"]
-    assert {x.name for x in profile.iterdir()} == {x.name for x in embedded_profile_path().iterdir()}
+    files = [{file.name for file in x.iterdir()} for x in (profile, embedded_profile_path())]
+    assert files[0] == files[1]
     # What lies in the profile now has no say in which study the folder holds.
     again = call(scenes, tmp_path / "out", "--ratios", "1,16", "--limit", "4",
                  "--profile", str(profile), "--json")  # fmt: skip
@@ -604,7 +600,7 @@ def test_two_workers_find_what_one_finds(scenes: Path, tmp_path: Path) -> None:
         (["--ratio-set", "1,1,1,1,1,4"], "has 6 ratios, this pyramid has 5 levels"),
         (["--ratio-set", "1,1,0,1,1"], "not a number of at least 1"),
         (["--ratios", "1,two"], "not numbers joined by commas"),
-        (["--scope", "rpn"], "--detector tiny:torch"),
+        (["--scope", "rpn"], "tiny?runtime=torch"),
         (["--detector", "tiny", "--profile", "somewhere"], "name one of them"),
         (["--into", "{profile}", "--ratio-set", "1,1,4,1,1"], "run the whole study"),
         (["--into", "{profile}", "--scope", "rpn"], "use --scope all"),

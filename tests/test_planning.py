@@ -254,11 +254,14 @@ def test_a_plot_is_drawn(results: Path) -> None:
     assert sorted(x.name for x in results.iterdir()) == ["regions.png", "rows.json"]
 
 
-def test_a_profile_without_rates_names_the_remedy() -> None:
-    result = run("--uplink", "1Mbps")
-    if result.exit_code:
-        assert isinstance(result.exception, InputError)
-        assert "fpcodec bench rd" in str(result.exception)
+def test_a_profile_without_rates_names_the_remedy(tmp_path: Path, repository: Path) -> None:
+    folder = tmp_path / "own"
+    shutil.copytree(
+        repository / "fpcodec" / "assets" / "tiny", folder, ignore=lambda path, names: {"rates"}
+    )
+    result = run("--uplink", "1Mbps", "--profile", folder)
+    assert isinstance(result.exception, InputError)
+    assert f"fpcodec bench rd ... --out {folder / 'rates'}" in str(result.exception)
 
 
 def test_rates_of_another_profile_are_refused(results: Path, repository: Path) -> None:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fpcodec.cli.options import Json, ProfileFolder, open_profile
-from fpcodec.cli.output import note, print_json, print_table, progress_callback
+from fpcodec.cli.options import Json, ProfileFolder, open_profile, profile_folder
+from fpcodec.cli.output import note, print_json, print_table, stage_progress
 
 if TYPE_CHECKING:
     from fpcodec.evaluation.degradation import Degradation
-    from fpcodec.evaluation.sweep import DetectorSource
+    from fpcodec.evaluation.detector_source import DetectorSource
     from fpcodec.profile import Profile
     from fpcodec.pyramid import PyramidSpec
 
@@ -92,8 +91,8 @@ def sweep(
 
     Example:  fpcodec sweep --images val --annotations val.json --out sweep --workers 2
 
-    Another:  fpcodec sweep --detector tiny:torch --scope rpn --images val --annotations val.json
-    --out sweep
+    Another:  fpcodec sweep --detector "tiny?runtime=torch" --scope rpn --images val
+    --annotations val.json --out sweep
 
     One combination:  fpcodec sweep --ratio-set 1,1,4,1,1 --images val --annotations val.json
     --out sweep
@@ -120,7 +119,7 @@ def sweep(
     wanted = Sweep(source, dataset, cells, out, Bootstrap(seed=seed), environment)
     executor = open_executor(workers)
     try:
-        with _stages() as progress:
+        with stage_progress() as progress:
             result = run_sweep(wanted, executor, progress)
     finally:
         executor.close()
@@ -131,14 +130,13 @@ def sweep(
 
 def _source(profile: Path | None, detector: str | None) -> DetectorSource:
     from fpcodec.errors import InputError
-    from fpcodec.evaluation.sweep import DetectorSource
-    from fpcodec.profile import embedded_profile_path
+    from fpcodec.evaluation.detector_source import DetectorSource
 
     if profile is not None and detector is not None:
         raise InputError("both --profile and --detector are given; name one of them")
     if detector is not None:
         return DetectorSource(None, detector)
-    return DetectorSource(profile if profile is not None else embedded_profile_path())
+    return DetectorSource(profile_folder(profile))
 
 
 def _target(folder: Path, scope: Scope, ratio_set: list[str] | None) -> Profile:
@@ -190,28 +188,12 @@ def _require_same_levels(profile: Profile, spec: PyramidSpec) -> None:
         )
 
 
-@contextmanager
-def _stages() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for each stage, one after the other."""
-    with ExitStack() as stack:
-        bars: dict[str, Callable[[int, int], None]] = {}
-
-        def move(stage: str, done: int, total: int) -> None:
-            if stage not in bars:
-                # A terminal holds one live bar at a time.
-                stack.close()
-                bars[stage] = stack.enter_context(progress_callback(stage))
-            bars[stage](done, total)
-
-        yield move
-
-
 def _report(
     result: Mapping[str, Any], kind: str, cells: tuple[Degradation, ...], out: Path, as_json: bool
 ) -> None:
     from fpcodec.evaluation.heat_maps import draw_heat_maps
     from fpcodec.evaluation.level_reading import direction_sentences
-    from fpcodec.evaluation.sweep import losses_of
+    from fpcodec.evaluation.sweep_result import losses_of
 
     reading = result["readings"].get(kind)
     drawn = []
@@ -264,7 +246,7 @@ def _store(
 ) -> None:
     """Write the key levels into the profile; nothing else of it changes."""
     from fpcodec.errors import InputError
-    from fpcodec.evaluation.sweep import with_key_levels
+    from fpcodec.evaluation.sweep_result import with_key_levels
 
     if kind not in result["readings"] or profile.path is None:
         raise InputError("--into needs key levels; give --ratios above 1")

@@ -151,7 +151,8 @@ class _Fit:
 
     def mean(self, low: float, high: float) -> float:
         """Average of log bytes over an interval of drops."""
-        return float(self.integral(high) - self.integral(low)) / (high - low)
+        start, end = self.integral((low, high))
+        return float(end - start) / (high - low)
 
 
 def _interpolator(method: str, drops: Any, log_bytes: Any) -> Any:

@@ -15,17 +15,13 @@ from dataclasses import dataclass, field
 from itertools import combinations, product
 from typing import Any, Protocol, cast
 
-import numpy as np
-import numpy.typing as npt
-
 from fpcodec.detections import Detections
 from fpcodec.detectors.base import Detector
 from fpcodec.errors import InputError
+from fpcodec.evaluation.resampling import RESAMPLES, degrade
 from fpcodec.pyramid import Array, Pyramid, PyramidSpec, derive
-from fpcodec.reconstruct.interpolation import resize_bilinear
 
 SCOPES = ("all", "rpn")
-RESAMPLES = ("seed", "area")
 PAIRINGS = ("auto", "all", "equal", "none")
 DEFAULT_RATIOS = (1.0, 2.0, 4.0, 8.0, 16.0)
 
@@ -64,7 +60,12 @@ class Degradation:
     @property
     def key(self) -> str:
         """Canonical text of the three attributes: ``1,1,4,1,1 rpn seed``."""
-        return f"{','.join(f'{ratio:g}' for ratio in self.ratios)} {self.scope} {self.resample}"
+        return f"{','.join(f'{ratio:g}' for ratio in self.ratios)} {self.kind}"
+
+    @property
+    def kind(self) -> str:
+        """Scope and resampling: cells that share them make one study."""
+        return f"{self.scope} {self.resample}"
 
     @property
     def is_reference(self) -> bool:
@@ -157,41 +158,6 @@ def affordable_pairs(spec: PyramidSpec, ratios: Sequence[float], images: int) ->
     return "all" if cells * images <= MOST_HEAD_RUNS else "equal"
 
 
-def shrunken_size(size: tuple[int, int], ratio: float) -> tuple[int, int]:
-    """``(height, width)`` of a level in between: whole parts, at least one cell a side."""
-    return max(1, int(size[0] // ratio)), max(1, int(size[1] // ratio))
-
-
-def degrade(values: Array, ratio: float, resample: str = "seed") -> Array:
-    """Resize a level (C, H, W) down by a ratio and back up, float32."""
-    if ratio == 1:
-        return values
-    size = (values.shape[1], values.shape[2])
-    small = shrunken_size(size, ratio)
-    resize = resize_bilinear if resample == "seed" else resize_area
-    return resize_bilinear(resize(values, small), size)
-
-
-def resize_area(values: Array, size: tuple[int, int]) -> Array:
-    """Shrink (C, H, W) to (C, *size) by means over blocks.
-
-    Block ``i`` of ``n`` over a side of ``m`` runs from ``floor(i·m/n)`` to ``ceil((i+1)·m/n)``,
-    as in torch's adaptive average pooling.
-    """
-    rows = _block_means(values.shape[1], size[0])
-    columns = _block_means(values.shape[2], size[1])
-    return np.ascontiguousarray(rows @ values @ columns.T, np.float32)
-
-
-def _block_means(length: int, count: int) -> npt.NDArray[np.float32]:
-    """The matrix (count, length) that takes means over blocks."""
-    matrix = np.zeros((count, length), np.float32)
-    for i in range(count):
-        start, end = i * length // count, -(-(i + 1) * length // count)
-        matrix[i, start:end] = 1 / (end - start)
-    return matrix
-
-
 @dataclass
 class DegradedPyramids:
     """Degraded versions of one image's pyramid; each level is resampled once per ratio.
@@ -243,7 +209,7 @@ def require_scope(detector: Detector, scope: str) -> None:
         raise InputError(
             "scope rpn needs a detector whose RPN can be run apart, and an ONNX head is one graph "
             "(one-stage detectors have no RPN at all): use --scope all, or a two-stage detector "
-            "in torch, such as --detector tiny:torch"
+            "in torch, such as --detector \"tiny?runtime=torch\""
         )
 
 

@@ -33,6 +33,9 @@ SUBSET_QUALITIES = (0.2, 0.4, 0.6, 0.8)
 PICTURE_SIZES = tuple(dict.fromkeys(x.size for x in PICTURE_GRID))
 """Sizes at which pictures are sent."""
 
+SEED_QUALITIES = (0.2, 0.5)
+"""Qualities of the ``uniform`` codec."""
+
 CODECS = ("fpc", *PICTURE_CODECS, "boxes", *MOSAIC_QPS, "seed")
 """What ``default_ways`` knows: our codecs, pictures, boxes, and two baselines."""
 
@@ -104,7 +107,7 @@ def own_ways(label: str, profile: Profile, qualities: Sequence[float]) -> list[W
     everything = profile.spec.coded_names
     if isinstance(profile.codec, UniformCodec):
         # Far above every picture's bytes whatever is left out: a few points show it.
-        return [FeaturesWay(q, everything, label) for q in SUBSET_QUALITIES]
+        return [FeaturesWay(q, everything, label) for q in SEED_QUALITIES]
     ways: list[Way] = [FeaturesWay(q, everything, label) for q in qualities]
     for levels in level_choices(profile):
         ways += [FeaturesWay(q, levels, label) for q in SUBSET_QUALITIES]
@@ -130,5 +133,5 @@ def seed_ways(label: str, profile: Profile) -> list[Way]:
     return [
         SeedWay(candidate=candidate, quality=quality, levels=SEED_LEVELS, profile=label)
         for candidate in CANDIDATES
-        for quality in (None, *SUBSET_QUALITIES)
+        for quality in (None, *SEED_QUALITIES)
     ]

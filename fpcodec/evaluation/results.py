@@ -59,7 +59,7 @@ class ResultRow:
         drop: Against the unsplit detector; None on its own row.
         sent_bytes: Bytes per image; None on the unsplit row.
         level_bytes: Mean bytes per image and level.
-        times_ms: Stage to milliseconds per image.
+        times_ms: Stage to milliseconds of CPU time per image (``answer``: of wall-clock time).
         agreement_f1: Agreement with the unsplit detections, in [0, 1].
         agreement_iou: Mean IoU of the boxes that agree; None where none does.
         environment: What ran where.

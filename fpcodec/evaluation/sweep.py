@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 
-from fpcodec.calibration.key_levels import macs_saved
 from fpcodec.data.coco import CocoDataset
 from fpcodec.detections import Detections
 from fpcodec.detectors.base import Detector
@@ -37,14 +35,12 @@ from fpcodec.evaluation.degradation import (
     to_dict,
 )
 from fpcodec.evaluation.detection_files import read_detections, write_detections
+from fpcodec.evaluation.detector_source import DetectorSource
 from fpcodec.evaluation.environment import Environment
-from fpcodec.evaluation.level_reading import LevelLosses, key_level_table, read_direction
 from fpcodec.evaluation.scoring import Bootstrap, Score, score_detections
-from fpcodec.executor import Executor
-from fpcodec.files import replacing
+from fpcodec.evaluation.sweep_result import read_cells, read_result, write_result
+from fpcodec.executor import Executor, run_all
 from fpcodec.images import load_image
-from fpcodec.profile import Profile
-from fpcodec.pyramid import PyramidSpec
 
 FORMAT = 1
 RESULT = "sweep.json"
@@ -54,63 +50,6 @@ SHARD_IMAGES = 8
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage, steps done and steps in all."""
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class DetectorSource:
-    """Where a detector comes from: a plain value that travels to other processes.
-
-    Attributes:
-        profile: A profile folder, or None.
-        spec: A detector's description as ``open_detector`` reads it, where there is no profile.
-        threads: Threads within an operator.
-    """
-
-    profile: Path | None
-    spec: str = ""
-    threads: int = 1
-
-    def open(self) -> Detector:
-        """Open both halves.
-
-        Raises:
-            FpcodecError: It cannot be opened; the message says why.
-        """
-        if self.profile is not None:
-            return Profile.load(self.profile).open_detector("both", threads=self.threads)
-        from fpcodec.detectors.factory import open_detector, parse_spec
-
-        wanted = parse_spec(self.spec)
-        if wanted.kind == "tiny" and wanted.argument == "torch":
-            from fpcodec.detectors.tiny_torch import TinyTorchDetector
-
-            folder = wanted.options.get("folder")
-            if folder is None:
-                return TinyTorchDetector.embedded(self.threads)
-            return TinyTorchDetector.from_folder(Path(folder), self.threads)
-        return open_detector(wanted, threads=self.threads)
-
-    def identity(self) -> dict[str, Any]:
-        """JSON-able: what makes it the same detector in a later run, wherever it lies."""
-        if self.profile is not None:
-            profile = Profile.load(self.profile)
-            # A profile's tables and key levels have no say here, only its detector's files.
-            config = {k: v for k, v in profile.detector_config.items() if k != "macs"}
-            return {"profile": profile.name, "config": config}
-        from fpcodec.detectors.factory import parse_spec
-
-        wanted = parse_spec(self.spec)
-        options = {k: _content(v) for k, v in wanted.options.items() if k != "threads"}
-        return {"kind": wanted.kind, "argument": _content(wanted.argument), "options": options}
-
-
-def _content(value: Any) -> Any:
-    """A value, or the sha256 of the file that it names."""
-    if not isinstance(value, str) or not Path(value).is_file():
-        return value
-    return f"sha256:{hashlib.sha256(Path(value).read_bytes()).hexdigest()}"
 
 
 @dataclass(frozen=True)
@@ -159,51 +98,21 @@ def run_sweep(
     if not sweep.dataset.boxes:
         raise InputError(f"{sweep.dataset.name}: no annotated box; AP needs some")
     fingerprint = sweep.fingerprint()
-    result = _read_result(sweep.folder / RESULT, fingerprint)
+    result = read_result(sweep.folder / RESULT, fingerprint)
     detector = _opened(sweep.source)
     _check(detector, sweep.dataset, sweep.cells)
     cells = _with_references(sweep.cells)
     result |= _header(sweep, detector, fingerprint, result)
     # Shards without a result that names their study would be anybody's.
-    _write_result(sweep.folder / RESULT, result)
+    write_result(sweep.folder / RESULT, result)
     missing = [cell for cell in cells if cell.key not in result["cells"]]
     if missing:
         needed = _with_references(missing)
         result["cost"] = _detect(sweep, needed, executor, progress) or result.get("cost")
         _score(sweep, detector, needed, result, executor, progress)
     result["readings"] = read_cells(result, detector.spec)
-    _write_result(sweep.folder / RESULT, result)
+    write_result(sweep.folder / RESULT, result)
     return result
-
-
-def read_cells(result: Mapping[str, Any], spec: PyramidSpec) -> dict[str, Any]:
-    """Key levels and direction, per scope and resampling whose single levels were all measured."""
-    readings = {}
-    for kind in sorted({key.split(" ", 1)[1] for key in result["cells"]}):
-        losses = losses_of(result, kind)
-        if losses.top_ratio is None:
-            continue
-        halves = [losses_of(result, kind, half) for half in (0, 1)]
-        readings[kind] = {
-            "key_levels": {k: list(v) for k, v in key_level_table(losses, spec).items()},
-            "direction": read_direction(losses, halves),
-        }
-    return readings
-
-
-def losses_of(result: Mapping[str, Any], kind: str, half: int | None = None) -> LevelLosses:
-    """The losses of one scope and resampling, such as ``all seed``.
-
-    Args:
-        result: What ``run_sweep`` returns.
-        kind: Scope and resampling.
-        half: 0 or 1 for every other image; None for all.
-    """
-    cells = [cell for key, cell in result["cells"].items() if key.split(" ", 1)[1] == kind]
-    return LevelLosses.of(
-        result["levels"],
-        [(x["ratios"], x["ap"] if half is None else x["ap_halves"][half]) for x in cells],
-    )
 
 
 def detect_shard(
@@ -294,10 +203,11 @@ def _detect(
     extracting = spent = 0.0
     total = sum(len(part) for _, part, _, _ in work)
     images = runs = 0
-    for (_, part, todo, _), (here, there) in _run(executor, detect_shard, work):
+    for index, (here, there) in run_all(executor, detect_shard, work):
+        _, part, todo, _ = work[index]
         extracting, spent = extracting + here, spent + there
         images, runs = images + len(part), runs + len(part) * len(todo)
-        progress("Detecting", images, total)
+        progress("detecting", images, total)
     return {"images": images, "head_runs": runs, "extract_ms": 1000 * extracting / images,
             "cell_ms": 1000 * spent / runs, "workers": executor.workers}  # fmt: skip
 
@@ -312,20 +222,21 @@ def _score(
     sizes = {detector.geometry(shape).network_size for shape in shapes}
     clamped = clamped_levels(detector.spec, cells, sizes)
     labels = tuple(detector.labels)
-    work = [(sweep.dataset, found[cell.key], labels, sweep.bootstrap) for cell in cells]
     references: dict[str, Score] = {}
-    scored = zip(cells, _run(executor, score_cell, work), strict=True)
-    for index, (cell, (_, (score, halves))) in enumerate(scored):
-        kind = cell.key.split(" ", 1)[1]
-        if cell.is_reference:
-            references[kind] = score
-        drop = None if cell.is_reference else _drop(score, references[kind])
-        result["cells"][cell.key] = {
-            **to_dict(cell), "ap": dict(score.ap), "ap_halves": halves, "drop": drop,
-            "clamped": list(clamped[cell.key]),
-        }  # fmt: skip
-        _write_result(sweep.folder / RESULT, result)
-        progress("Scoring", index + 1, len(cells))
+    done = 0
+    # Drops are taken from the references, so those come first.
+    for part in ([x for x in cells if x.is_reference], [x for x in cells if not x.is_reference]):
+        work = ((sweep.dataset, found[x.key], labels, sweep.bootstrap) for x in part)
+        for index, (score, halves) in run_all(executor, score_cell, work):
+            cell, done = part[index], done + 1
+            reference = references.setdefault(cell.kind, score)
+            result["cells"][cell.key] = {
+                **to_dict(cell), "ap": dict(score.ap), "ap_halves": halves,
+                "drop": None if cell.is_reference else _drop(score, reference),
+                "clamped": list(clamped[cell.key]), "code": sweep.environment.git_sha,
+            }  # fmt: skip
+            write_result(sweep.folder / RESULT, result)
+            progress("scoring", done, len(cells))
 
 
 def _drop(score: Score, reference: Score) -> dict[str, float] | None:
@@ -385,67 +296,3 @@ def _readable(file: Path) -> Iterator[None]:
         yield
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise InputError(f"{file} cannot be read ({error}); delete it and run again") from error
-
-
-def _run(
-    executor: Executor, function: Callable[..., T], work: Sequence[tuple[Any, ...]]
-) -> Iterator[tuple[tuple[Any, ...], T]]:
-    """Run a function over pieces of work, in order, a few ahead; an error ends it at once."""
-    ahead = 1 if executor.workers == 1 else 2 * executor.workers
-    pending: deque[Any] = deque()
-    for arguments in work:
-        pending.append((arguments, executor.submit(function, *arguments)))
-        while len(pending) >= ahead:
-            first, future = pending.popleft()
-            yield first, future.result()
-    while pending:
-        first, future = pending.popleft()
-        yield first, future.result()
-
-
-def _read_result(path: Path, fingerprint: str) -> dict[str, Any]:
-    """What an earlier run wrote, or an empty result.
-
-    Raises:
-        InputError: It is another study's, or no result at all.
-    """
-    if not path.exists():
-        return {}
-    try:
-        result = json.loads(path.read_text("utf-8"))
-        same = result["fingerprint"] == fingerprint and isinstance(result["cells"], dict)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path} is no result of a sweep ({error}); choose another --out"
-        ) from error
-    if not same:
-        raise InputError(
-            f"{path} is of another detector, data set, number of images or seed; choose another "
-            "--out"
-        )
-    return dict(result)
-
-
-def _write_result(path: Path, result: Mapping[str, Any]) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", "utf-8")
-
-
-def with_key_levels(
-    profile: Profile, result: Mapping[str, Any], kind: str, detector: Detector
-) -> Profile:
-    """A profile with the key levels of a study; its stream and all else stay.
-
-    Args:
-        profile: Made for the detector that was measured.
-        result: What ``run_sweep`` returns.
-        kind: Scope and resampling, such as ``all seed``.
-        detector: Says what its levels cost.
-    """
-    table = {k: tuple(v) for k, v in result["readings"][kind]["key_levels"].items()}
-    measured = {
-        **profile.measured,
-        "key_levels": {"sweep": kind, "data": result["data"], "images": result["images"]},
-        "edge_macs_saved_by_scale": macs_saved(detector, table),
-    }
-    return replace(profile, key_levels=table, measured=measured)

@@ -22,7 +22,7 @@ Frame = npt.NDArray[np.uint16]
 QP_RANGES = {"x265": (0, 51), "svtav1": (1, 63)}
 """Codec to its least and greatest quantisation parameter."""
 
-PRESETS = {"x265": "medium", "svtav1": "8"}
+PRESETS = {"x265": "fast", "svtav1": "8"}
 
 _NEUTRAL_CHROMA = 512
 

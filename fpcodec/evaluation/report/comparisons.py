@@ -85,6 +85,8 @@ class Comparisons:
         self.method = method
         self._curves: dict[str, Curve] = {}
         self._fits: dict[str, FittedCurve] = {}
+        self._bd: dict[tuple[str, str], Comparison] = {}
+        self._ratios: dict[tuple[str, str, float], BytesRatio | None] = {}
 
     @cached_property
     def ours(self) -> list[str]:
@@ -130,6 +132,18 @@ class Comparisons:
 
     def bd(self, anchor: str, test: str) -> Comparison:
         """The BD-rate of a family against another, without an interval where draws forbid one."""
+        if (anchor, test) not in self._bd:
+            self._bd[anchor, test] = self._compare(anchor, test)
+        return self._bd[anchor, test]
+
+    def ratio(self, anchor: str, test: str, drop: float) -> BytesRatio | None:
+        """Bytes of a family by another's at a drop; None where one does not reach it."""
+        key = (anchor, test, drop)
+        if key not in self._ratios:
+            self._ratios[key] = self._ratio(*key)
+        return self._ratios[key]
+
+    def _compare(self, anchor: str, test: str) -> Comparison:
         first, second = self._fitted(anchor), self._fitted(test)
         try:
             return Comparison(anchor, test, bd_rate(first, second, self.drops))
@@ -141,8 +155,7 @@ class Comparisons:
         except InputError:
             return Comparison(anchor, test, None, note)
 
-    def ratio(self, anchor: str, test: str, drop: float) -> BytesRatio | None:
-        """Bytes of a family by another's at a drop; None where one does not reach it."""
+    def _ratio(self, anchor: str, test: str, drop: float) -> BytesRatio | None:
         first, second = (self.curve(name) for name in (anchor, test))
         try:
             return bytes_ratio_at_drop(first, second, drop)

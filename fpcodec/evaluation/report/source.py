@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from zipfile import BadZipFile, is_zipfile
 
 from fpcodec.errors import InputError
 from fpcodec.evaluation.curves import Floats, by_family
@@ -68,7 +69,17 @@ def load_results(path: Path | str) -> ResultSet:
     rows = tuple(_with_family(row) for row in read_rows(rows_path))
     draws_path = rows_path.parent / DRAWS
     kept = rows_path.name == ROWS and draws_path.is_file()
-    return ResultSet(name, rows, read_draws(draws_path) if kept else {})
+    return ResultSet(name, rows, _draws(draws_path) if kept else {})
+
+
+def _draws(path: Path) -> dict[str, Floats]:
+    """Read draws, and refuse early what is no archive: numpy would leave it open."""
+    if not is_zipfile(path):
+        raise InputError(f"{path} is damaged; measure the rows again, or remove it")
+    try:
+        return read_draws(path)
+    except BadZipFile as error:
+        raise InputError(f"{path} is damaged ({error}); measure the rows again") from error
 
 
 def load_all(paths: list[Path]) -> list[ResultSet]:

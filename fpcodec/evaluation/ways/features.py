@@ -10,7 +10,7 @@ from typing import Any
 from fpcodec.bitstream import chunk_bytes
 from fpcodec.codecs.base import quality_byte
 from fpcodec.evaluation.cost import coded_symbols
-from fpcodec.evaluation.ways.base import Outcome, Scene, Workplace
+from fpcodec.evaluation.ways.base import Outcome, Scene, Workplace, stopwatch
 from fpcodec.pyramid import PyramidSpec
 
 
@@ -54,20 +54,15 @@ class FeaturesWay:
     def run(self, scene: Scene, workplace: Workplace) -> Outcome:
         """Encode the scene's pyramid and have the frame answered.
 
-        Beside the server's own stages, ``answer`` is all the time from sending to detections.
+        Beside the server's own stages, ``answer`` is the wall-clock time from sending to detections.
         """
         opened = workplace.profile(self.profile)
-        start = perf_counter()
-        frame = opened.codec.encode(scene.pyramid, self.quality, self.levels)
-        encoded = perf_counter()
+        times = {"extract": scene.extract_ms}
+        with stopwatch(times, "encode"):
+            frame = opened.codec.encode(scene.pyramid, self.quality, self.levels)
+        sent = perf_counter()
         answer = opened.infer(frame)
-        done = perf_counter()
-        times = {
-            "extract": scene.extract_ms,
-            "encode": 1000 * (encoded - start),
-            **answer.timings_ms,
-            "answer": 1000 * (done - encoded),
-        }
+        times |= {**answer.timings_ms, "answer": 1000 * (perf_counter() - sent)}
         parts = level_bytes(frame, opened.codec.spec)
         return Outcome(
             answer.detections, len(frame), parts, times,
