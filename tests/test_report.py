@@ -163,7 +163,7 @@ def test_texts_from_rows_are_escaped() -> None:
     rows = [
         replace(x, name=f"{x.name}{evil}", family=f"{x.family}{evil}", data=evil,
                 environment=Environment(evil, evil, {evil: evil}, evil, 1))
-        for x in made_up_rows()
+        for x in (*feature_rows(["p3"], curve(900)), *picture_rows("webp", curve(3000)))
     ]  # fmt: skip
     text = page([Comparisons(ResultSet(evil, tuple(rows)))])
     parsed = Page(text)

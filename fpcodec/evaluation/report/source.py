@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -78,7 +79,7 @@ def _draws(path: Path) -> dict[str, Floats]:
         raise InputError(f"{path} is damaged; measure the rows again, or remove it")
     try:
         return read_draws(path)
-    except BadZipFile as error:
+    except (BadZipFile, zlib.error) as error:
         raise InputError(f"{path} is damaged ({error}); measure the rows again") from error
 
 
