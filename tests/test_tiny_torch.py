@@ -13,7 +13,7 @@ import pytest
 
 import fpcodec
 from fpcodec.data import CLASS_NAMES, generate_scene
-from fpcodec.errors import ModelError
+from fpcodec.errors import InputError, ModelError
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("torchvision")
@@ -22,6 +22,7 @@ from fpcodec.detectors import tiny  # noqa: E402
 
 ASSETS = Path(fpcodec.__file__).parent / "assets" / "tiny"
 SEEDS = range(300, 306)
+CONFIG = tiny.TinyConfig()
 BLANK = np.full((320, 320, 3), 112, dtype=np.uint8)
 
 
@@ -43,7 +44,7 @@ def sessions() -> dict[str, onnxruntime.InferenceSession]:
 
 
 def network_input(image: np.ndarray) -> np.ndarray:
-    pixels = (image.astype(np.float32) - tiny.IMAGE_MEAN) / np.array(tiny.IMAGE_STD)
+    pixels = (image.astype(np.float32) - CONFIG.mean) / np.array(CONFIG.std)
     return np.ascontiguousarray(pixels.astype(np.float32).transpose(2, 0, 1)[None])
 
 
@@ -185,7 +186,7 @@ def test_damaged_or_foreign_weights_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_training_script_stops_resumes_and_leaves_loadable_weights(tmp_path: Path) -> None:
-    script = Path(fpcodec.__file__).parents[1] / "scripts" / "train_tiny.py"
+    script = Path(fpcodec.__file__).parents[1] / "scripts" / "train_detector.py"
     if not script.exists():
         pytest.skip("scripts/ is not part of an installed package")
     command = [sys.executable, str(script), "--batch", "2", "--minutes", "0", "--workers", "0"]
@@ -196,3 +197,45 @@ def test_training_script_stops_resumes_and_leaves_loadable_weights(tmp_path: Pat
     facts = json.loads((tmp_path / "training.json").read_text())
     assert (facts["steps"], facts["images"]) == (3, 6)
     assert not tiny.load_tiny(tmp_path).training
+
+
+@pytest.mark.slow
+def test_training_on_photographs_resumes_exactly(tmp_path: Path) -> None:
+    from fpcodec.data import write_coco
+
+    script = Path(fpcodec.__file__).parents[1] / "scripts" / "train_detector.py"
+    if not script.exists():
+        pytest.skip("scripts/ is not part of an installed package")
+    pytest.importorskip("faster_coco_eval")
+    data = write_coco(tmp_path, range(3))
+    command = [sys.executable, str(script), "--batch", "1", "--minutes", "0", "--workers", "0"]
+    command += ["--threads", "1", "--size", "128x96", "--data", str(data), "--heldout", "1"]
+    command += [
+        "--images",
+        str(tmp_path / "images"),
+        "--start",
+        str(ASSETS / "weights.safetensors"),
+    ]
+
+    def run(out: Path, *flags: str) -> None:
+        subprocess.run([*command, "--out", str(out), *flags], check=True, capture_output=True)
+
+    # The learning rate looks ahead to the last step, so both runs are told of the same one.
+    run(tmp_path / "whole", "--steps", "2")
+    run(tmp_path / "split", "--steps", "2", "--stop-after", "1")
+    resume = tmp_path / "split" / "checkpoint.pt"
+    run(tmp_path / "split", "--steps", "2", "--resume", str(resume))
+    whole, split = (tiny.load_tiny(tmp_path / name).state_dict() for name in ("whole", "split"))
+    assert all(torch.equal(value, split[name]) for name, value in whole.items())
+    assert tiny.TinyConfig.from_card(tmp_path / "whole" / "card.json").size == (128, 96)
+
+
+def test_a_card_describes_rectangles_and_refuses_what_it_is_not(tmp_path: Path) -> None:
+    config = tiny.TinyConfig("cells", ("red", "white"), (128, 96), (9.0, 8.0, 7.0), (3.0, 2.0, 1.0))
+    (tmp_path / "card.json").write_text(json.dumps(config.to_card()))
+    assert tiny.TinyConfig.from_card(tmp_path / "card.json") == config
+    (tmp_path / "card.json").write_text("{}")
+    with pytest.raises(ModelError, match="not a detector's card"):
+        tiny.TinyConfig.from_card(tmp_path / "card.json")
+    with pytest.raises(InputError, match="multiples of 32"):
+        tiny.TinyConfig(size=(100, 100))

@@ -11,18 +11,24 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torchvision.models.detection import FasterRCNN
-from torchvision.models.detection.image_list import ImageList
-
 from fpcodec.detectors.base import HeadOutput, Image
-from fpcodec.detectors.factory import TINY_FOLDER, tiny_config
+from fpcodec.detectors.factory import tiny_config
 from fpcodec.detectors.preprocess import Preprocess
-from fpcodec.detectors.tiny import load_tiny
 from fpcodec.detectors.torch_common import Levels, TorchDetector, freeze
-from fpcodec.errors import InputError
+from fpcodec.errors import InputError, MissingDependency
 from fpcodec.pyramid import ImageGeometry, PyramidSpec
+
+try:
+    import torch
+    from torch import Tensor, nn
+    from torchvision.models.detection import FasterRCNN
+    from torchvision.models.detection.image_list import ImageList
+
+    from fpcodec.detectors.tiny import load_tiny
+except ImportError as error:
+    raise MissingDependency(
+        "tiny in torch needs torch and torchvision; pip install 'fpcodec[torch]'"
+    ) from error
 
 
 class TinyTorchDetector(TorchDetector):
@@ -43,15 +49,6 @@ class TinyTorchDetector(TorchDetector):
         self._preprocess = Preprocess.from_dict(config["preprocess"])
         spec = PyramidSpec.from_dict(config["spec"])
         super().__init__(_Edge(model.backbone), spec, config["labels"], "both", threads)
-
-    @classmethod
-    def embedded(cls, threads: int | None = None) -> TinyTorchDetector:
-        """The network that ships with the package, from its weights.
-
-        Raises:
-            ModelError: The package was installed without them.
-        """
-        return cls(load_tiny(TINY_FOLDER), tiny_config(), threads)
 
     @classmethod
     def from_folder(cls, folder: Path, threads: int | None = None) -> TinyTorchDetector:
