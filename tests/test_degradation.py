@@ -509,9 +509,7 @@ def test_grids_hold_the_losses_where_they_belong() -> None:
 def test_combinations_of_ratios_have_a_grid_of_their_own() -> None:
     spec = PyramidSpec(FPN.levels[:2])
     cells = study(spec, (1, 2, 4), pairs="all")
-    found = LevelLosses.of(
-        spec.names, [(x.ratios, {"ap": 60 - sum(x.ratios)}) for x in cells]
-    )
+    found = LevelLosses.of(spec.names, [(x.ratios, {"ap": 60 - sum(x.ratios)}) for x in cells])
     grid = combinations_grid(found, "ap")
     assert grid is not None
     assert grid.shape == (4, 4)

@@ -113,8 +113,8 @@ def test_a_profile_is_measured_at_each_quality_and_set_of_levels(
 ) -> None:
     profile: Any = FakeProfile()
     outcome = evaluate(
-        profile, bright_boxes, qualities=(0.5, 1.0), levels=(None, ("p3",)), rivals=[parse_rival("webp")],
-        infer=fake_infer, bootstrap=Bootstrap(200),
+        profile, bright_boxes, qualities=(0.5, 1.0), levels=(None, ("p3",)),
+        rivals=[parse_rival("webp")], infer=fake_infer, bootstrap=Bootstrap(200),
     )  # fmt: skip
     names = [row.name for row in outcome.rows]
     assert names == ["unsplit", "fpc q0.5 all", "fpc q1 all", "fpc q0.5 p3", "fpc q1 p3",

@@ -63,7 +63,8 @@ def sweep(
     ratio_set: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="R,R,..", show_default=False,
+            metavar="R,R,..",
+            show_default=False,
             help="Only this combination, one ratio per level: 1,1,4,1,1; several times.",
         ),
     ] = None,
@@ -80,7 +81,8 @@ def sweep(
     into: Annotated[
         Path | None,
         typer.Option(
-            metavar="PROFILE", show_default=False,
+            metavar="PROFILE",
+            show_default=False,
             help="Write the key levels found into this profile.",
         ),
     ] = None,
@@ -241,9 +243,7 @@ def _points(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
 
 
-def _store(
-    profile: Profile, result: Mapping[str, Any], kind: str, source: DetectorSource
-) -> None:
+def _store(profile: Profile, result: Mapping[str, Any], kind: str, source: DetectorSource) -> None:
     """Write the key levels into the profile; nothing else of it changes."""
     from fpcodec.errors import InputError
     from fpcodec.evaluation.sweep_result import with_key_levels

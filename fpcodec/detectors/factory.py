@@ -99,6 +99,11 @@ def open_detector(
     if wanted.kind == "onnx":
         return _open_onnx(wanted, work_dir, threads, providers)
     if wanted.kind == "tiny":
+        if wanted.options:
+            raise InputError(
+                f"detector tiny takes no option {next(iter(wanted.options))}; leave it out "
+                "(runtime=torch is for fpcodec sweep alone)"
+            )
         folder = tiny_folder(wanted.argument)
         return detector_from_config(tiny_config(folder), folder, "both", threads, providers)
     options = dict(wanted.options)

@@ -73,8 +73,7 @@ class TinyTorchDetector(TorchDetector):
         """
         if network_size is not None and tuple(network_size) != self._preprocess.size:
             raise InputError(
-                f"network size {tuple(network_size)} is not this detector's "
-                f"{self._preprocess.size}"
+                f"network size {tuple(network_size)} is not this detector's {self._preprocess.size}"
             )
         return self._preprocess.geometry(image_size)
 

@@ -209,7 +209,7 @@ def require_scope(detector: Detector, scope: str) -> None:
         raise InputError(
             "scope rpn needs a detector whose RPN can be run apart, and an ONNX head is one graph "
             "(one-stage detectors have no RPN at all): use --scope all, or a two-stage detector "
-            "in torch, such as --detector \"tiny?runtime=torch\""
+            'in torch, such as --detector "tiny?runtime=torch"'
         )
 
 

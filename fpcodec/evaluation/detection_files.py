@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from fpcodec.detections import Detections
 from fpcodec.errors import InputError
 
 _FIELDS = ("counts", "boxes", "scores", "labels")
-# What numpy may raise on bytes that are not an .npz of such arrays.
-_UNREADABLE = (
-    OSError, ValueError, TypeError, AttributeError, LookupError, EOFError, zipfile.BadZipFile
+UNREADABLE = (
+    OSError, ValueError, TypeError, AttributeError, LookupError, EOFError, zipfile.BadZipFile,
+    zlib.error,
 )  # fmt: skip
+"""What numpy may raise on bytes that are not an ``.npz`` of the expected arrays."""
 
 
 def write_detections(path: Path | str, settings: Mapping[str, Sequence[Detections]]) -> None:
@@ -61,7 +63,7 @@ def read_detections(path: Path | str) -> dict[str, list[Detections]]:
                 str(name): _split(*(data[f"{index}.{field}"] for field in _FIELDS))
                 for index, name in enumerate(data["names"])
             }
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise InputError(f"detections {path} cannot be read: {error}") from error
 
 

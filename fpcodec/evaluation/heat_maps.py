@@ -192,7 +192,8 @@ def _draw(axes: Any, grid: Grid, span: float, *, numbers: bool = True) -> Any:
     axes.set_facecolor("0.93")
     axes.tick_params(length=0)
     for row, column in np.argwhere(np.isfinite(grid)) if numbers else ():
-        value = grid[row, column]
+        # Adding nothing turns a rounded -0.0 into 0.0.
+        value = round(grid[row, column], 1) + 0.0
         axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=9,
                   color="white" if value > 0.55 * span else "black")  # fmt: skip
     return image

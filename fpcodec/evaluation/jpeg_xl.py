@@ -1,8 +1,8 @@
 """JPEG XL through pyjpegxl (BSD-3, libjxl in the wheel): Pillow has none.
 
-Of the permissively licensed wheels, pylibjxl 0.5 codes in the picture's own RGB instead of XYB and
-needs more than twice the bytes at equal PSNR; imagecodecs holds numpy at 2 or above, which training
-cannot have; pillow-jxl-plugin is GPL-3.
+Of the other wheels, pylibjxl 0.5 codes in the picture's own RGB instead of XYB, which makes files
+far larger; imagecodecs holds numpy at 2 or above, which training cannot have; pillow-jxl-plugin is
+GPL-3.
 """
 
 from __future__ import annotations

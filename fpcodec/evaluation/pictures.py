@@ -40,7 +40,9 @@ WEBP_METHOD = 6
 PICTURE_CODECS = tuple(CHROMAS)
 
 _TEXT = re.compile(
-    r"([a-z]+)(?::([0-9]{1,3}))?(?::(4:?2:?0|4:?4:?4))?(?:@(original|network|[0-9.]+))?", re.ASCII
+    r"([a-z]+)(?::([0-9]{1,3}))?(?::(4:?2:?0|4:?4:?4))?(?::s([0-9]{1,2}))?"
+    r"(?:@(original|network|[0-9.]+))?",
+    re.ASCII,
 )
 
 
@@ -62,12 +64,14 @@ class PictureFormat:
             transform of its own at full resolution, called ``4:4:4``.
         size: ``network`` for the network's content size, ``original`` for the image's, or a factor
             in (0, 1] of the network's.
+        speed: Of ``avif``, 0 (slowest) to 10; None for AVIF_SPEED, and for every other codec.
     """
 
     codec: str
     quality: int
     chroma: str | None = None
     size: str | float = "network"
+    speed: int | None = None
 
     def __post_init__(self) -> None:
         if self.codec not in CHROMAS:
@@ -80,6 +84,8 @@ class PictureFormat:
             object.__setattr__(self, "chroma", known[0])
         if self.chroma not in known:
             raise InputError(f"{self.codec} has no chroma {self.chroma}; use {' or '.join(known)}")
+        if self.speed is not None and (self.codec != "avif" or not 0 <= self.speed <= 10):
+            raise InputError(f"{self.codec} has no speed {self.speed}; only avif has, 0 to 10")
         if isinstance(self.size, str):
             if self.size not in ("network", "original"):
                 raise InputError(
@@ -92,7 +98,7 @@ class PictureFormat:
 
     @classmethod
     def parse(cls, text: str) -> PictureFormat:
-        """Read ``webp`` (the encoder's default quality), ``webp:60`` or ``avif:50:444@0.75``.
+        """Read ``webp`` (the encoder's default quality), ``webp:60``, ``avif:50:444:s4@0.75``.
 
         Raises:
             InputError: The codec is unknown, or a value is out of range.
@@ -100,7 +106,7 @@ class PictureFormat:
         match = _TEXT.fullmatch(text)
         if match is None:
             raise InputError(f"picture {text!r} is not like webp:80, jpeg:75:444 or avif:50@0.75")
-        codec, quality, chroma, size = match.groups()
+        codec, quality, chroma, speed, size = match.groups()
         try:
             scale = size if size in (None, "original", "network") else float(size)
         except ValueError as error:
@@ -110,23 +116,25 @@ class PictureFormat:
             DEFAULT_QUALITIES.get(codec, 0) if quality is None else int(quality),
             None if chroma is None else ":".join(chroma.replace(":", "")),
             "network" if scale is None else scale,
+            None if speed is None else int(speed),
         )
 
     @property
     def name(self) -> str:
         """Such as ``avif 4:4:4 q50 @0.75``; the default chroma and size are left unsaid."""
         quality = () if self.codec == "png" else (f"q{self.quality}",)
-        return " ".join((self.codec, *self._chroma_words, *quality, *self._size_words))
+        return " ".join((self.codec, *self._encoder_words, *quality, *self._size_words))
 
     @property
     def family(self) -> str:
         """What the qualities of one curve share, such as ``avif 4:4:4 @0.75``."""
-        return " ".join((self.codec, *self._chroma_words, *self._size_words))
+        return " ".join((self.codec, *self._encoder_words, *self._size_words))
 
     @property
-    def _chroma_words(self) -> tuple[str, ...]:
+    def _encoder_words(self) -> tuple[str, ...]:
         chroma = self.chroma or ""
-        return (chroma,) if chroma in CHROMAS[self.codec][1:] else ()
+        speed = () if self.speed in (None, AVIF_SPEED) else (f"speed{self.speed}",)
+        return (*((chroma,) if chroma in CHROMAS[self.codec][1:] else ()), *speed)
 
     @property
     def _size_words(self) -> tuple[str, ...]:
@@ -155,7 +163,8 @@ class PictureFormat:
             "jpeg": {"quality": self.quality, "optimize": True, "subsampling": subsampling},
             "webp": {"quality": self.quality, "method": WEBP_METHOD, "lossless": False},
             # One tile and one thread: more of either costs bytes or flatters times.
-            "avif": {"quality": self.quality, "speed": AVIF_SPEED, "subsampling": self.chroma,
+            "avif": {"quality": self.quality, "subsampling": self.chroma,
+                     "speed": AVIF_SPEED if self.speed is None else self.speed,
                      "max_threads": 1, "autotiling": False},
             "png": {"optimize": True},
         }  # fmt: skip

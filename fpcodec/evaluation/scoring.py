@@ -20,6 +20,7 @@ from fpcodec.evaluation.bootstrap import (
     draw_weights,
     weighted_ap,
 )
+from fpcodec.evaluation.detection_files import UNREADABLE
 from fpcodec.evaluation.matching import Floats, Matches, match_detections
 from fpcodec.files import replacing
 
@@ -117,8 +118,8 @@ def read_draws(path: Path) -> dict[str, Floats]:
         InputError: The file is missing or is not such a file.
     """
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             names = json.loads(str(data["names"]))
             return dict(zip(names, data["drops"].astype(np.float64), strict=True))
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    except UNREADABLE as error:
         raise InputError(f"bootstrap draws {path} cannot be read: {error}") from error

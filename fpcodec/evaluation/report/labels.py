@@ -11,9 +11,9 @@ import numpy as np
 
 from fpcodec.evaluation.curves import Floats
 
-_GAP_PX = 6.0
+_GAP_PX = 7.0
 _SAMPLES_PER_SEGMENT = 24
-_LABEL_COST, _LINE_COST, _EDGE_COST, _FAR_COST = 400.0, 3.0, 1e4, 0.6
+_LABEL_COST, _LINE_COST, _EDGE_COST, _FAR_COST = 400.0, 3.0, 1e4, 0.5
 
 Box = tuple[float, float, float, float]
 """Left, bottom, right, top in pixels."""
@@ -106,7 +106,7 @@ def _best_box(
 def _cost(box: Box, inside: Box, covered: Floats, taken: Sequence[Box]) -> float:
     outside = box[0] < inside[0] or box[1] < inside[1] or box[2] > inside[2] or box[3] > inside[3]
     x, y = covered[:, 0], covered[:, 1]
-    hits = (x > box[0] - 2) & (x < box[2] + 2) & (y > box[1] - 1) & (y < box[3] + 1)
+    hits = (x > box[0] - 4) & (x < box[2] + 4) & (y > box[1] - 3) & (y < box[3] + 3)
     clashes = sum(
         box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]
         for other in taken

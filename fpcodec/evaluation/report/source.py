@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from zipfile import BadZipFile, is_zipfile
 
 from fpcodec.errors import InputError
 from fpcodec.evaluation.curves import Floats, by_family
@@ -70,17 +68,7 @@ def load_results(path: Path | str) -> ResultSet:
     rows = tuple(_with_family(row) for row in read_rows(rows_path))
     draws_path = rows_path.parent / DRAWS
     kept = rows_path.name == ROWS and draws_path.is_file()
-    return ResultSet(name, rows, _draws(draws_path) if kept else {})
-
-
-def _draws(path: Path) -> dict[str, Floats]:
-    """Read draws, and refuse early what is no archive: numpy would leave it open."""
-    if not is_zipfile(path):
-        raise InputError(f"{path} is damaged; measure the rows again, or remove it")
-    try:
-        return read_draws(path)
-    except (BadZipFile, zlib.error) as error:
-        raise InputError(f"{path} is damaged ({error}); measure the rows again") from error
+    return ResultSet(name, rows, read_draws(draws_path) if kept else {})
 
 
 def load_all(paths: list[Path]) -> list[ResultSet]:

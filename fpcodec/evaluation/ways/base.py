@@ -217,5 +217,3 @@ def stopwatch(times_ms: dict[str, float], stage: str) -> Iterator[None]:
     start = process_time()
     yield
     times_ms[stage] = times_ms.get(stage, 0.0) + 1000 * (process_time() - start)
-
-

@@ -54,7 +54,8 @@ class FeaturesWay:
     def run(self, scene: Scene, workplace: Workplace) -> Outcome:
         """Encode the scene's pyramid and have the frame answered.
 
-        Beside the server's own stages, ``answer`` is the wall-clock time from sending to detections.
+        Beside the server's own stages, ``answer`` is the wall-clock time until detections
+        are there.
         """
         opened = workplace.profile(self.profile)
         times = {"extract": scene.extract_ms}

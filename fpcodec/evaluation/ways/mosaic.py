@@ -12,7 +12,7 @@ from fpcodec.evaluation.video_coding import PRESETS, QP_RANGES, decode_still, en
 from fpcodec.evaluation.ways.base import Outcome, Scene, Workplace, stopwatch
 from fpcodec.pyramid import Pyramid, derive
 
-MOSAIC_QPS = {"x265": (6, 14, 22, 30, 36, 42), "svtav1": (12, 24, 34, 44, 52, 60)}
+MOSAIC_QPS = {"x265": (22, 26, 29, 32, 35, 38, 41), "svtav1": (38, 43, 47, 51, 54, 57, 60)}
 """Codec to the qps of a default run."""
 
 
