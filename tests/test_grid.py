@@ -41,6 +41,11 @@ def test_every_choice_of_levels_leaves_something_out() -> None:
     }  # fmt: skip
 
 
+def test_parts_of_the_levels_can_be_left_out() -> None:
+    ways = default_ways(TINY, ["fpc"], [0.5, 0.7], parts=False)
+    assert [way.name for way in ways] == ["fpc q0.5 p2+p3+p4+p5", "fpc q0.7 p2+p3+p4+p5"]
+
+
 def test_unknown_codecs_are_refused() -> None:
     with pytest.raises(InputError, match=f"'bpg' is not one of {CODECS[0]}, "):
         default_ways(TINY, ["bpg"])

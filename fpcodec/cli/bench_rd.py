@@ -63,6 +63,9 @@ def rd(
             show_default=False,
         ),
     ] = None,
+    parts: Annotated[
+        bool, typer.Option(help="Measure our frames with parts of the levels too.")
+    ] = True,
     sizes: Sizes = None,
     limit: Limit = None,
     workers: Workers = 1,
@@ -89,7 +92,7 @@ def rd(
 
     bootstrap = Bootstrap(draws, seed)
     folders = label_profiles(profile or [])
-    ways = choose_ways(folders, codecs, [check_quality(q) for q in quality or ()], sizes)
+    ways = choose_ways(folders, codecs, [check_quality(q) for q in quality or ()], sizes, parts)
     dataset = load_coco(annotations, images, limit=limit)
     environment = Environment.capture(shlex.join(["fpcodec", *sys.argv[1:]]), threads)
     study = Study(folders, dataset, ways, threads)
@@ -129,7 +132,11 @@ def label_profiles(texts: Sequence[str]) -> dict[str, Path]:
 
 
 def choose_ways(
-    folders: dict[str, Path], codecs: str | None, qualities: Sequence[float], sizes: str | None
+    folders: dict[str, Path],
+    codecs: str | None,
+    qualities: Sequence[float],
+    sizes: str | None,
+    parts: bool,
 ) -> tuple[Way, ...]:
     """The settings to measure; what was not asked for by name may be left out.
 
@@ -149,7 +156,7 @@ def choose_ways(
     names = [name.strip() for name in codecs.split(",")] if codecs else list(CODECS)
     names = [name for name in names if codecs or _installed(name)]
     chosen = [parse_size(x) for x in sizes.split(",")] if sizes else PICTURE_SIZES
-    return default_ways(load_profiles(folders), names, qualities or QUALITIES, chosen)
+    return default_ways(load_profiles(folders), names, qualities or QUALITIES, chosen, parts=parts)
 
 
 def _installed(name: str) -> bool:

@@ -45,6 +45,8 @@ def default_ways(
     codecs: Sequence[str] = CODECS,
     qualities: Sequence[float] = QUALITIES,
     sizes: Collection[str | float] = PICTURE_SIZES,
+    *,
+    parts: bool = True,
 ) -> tuple[Way, ...]:
     """The settings of the named codecs.
 
@@ -53,6 +55,7 @@ def default_ways(
         codecs: Out of ``CODECS``.
         qualities: In [0, 1], for our own codecs with all levels.
         sizes: Of pictures: ``network``, ``original`` or a factor of the network's.
+        parts: Whether parts of the levels are measured too.
 
     Raises:
         InputError: A codec is unknown.
@@ -64,6 +67,7 @@ def default_ways(
     for label, profile in profiles.items():
         if "fpc" in codecs:
             ways += own_ways(label, profile, qualities)
+            ways += part_ways(label, profile) if parts else []
         if "seed" in codecs and isinstance(profile.codec, UniformCodec):
             ways += seed_ways(label, profile)
     ways += [PictureWay(x) for x in PICTURE_GRID if x.codec in codecs and x.size in sizes]
@@ -103,15 +107,18 @@ def require_codec(name: str) -> None:
 
 
 def own_ways(label: str, profile: Profile, qualities: Sequence[float]) -> list[Way]:
-    """All levels at every quality, and each choice of key levels at a few."""
-    everything = profile.spec.coded_names
+    """All levels at every quality."""
+    # Far above every picture's bytes: a few points show it.
+    chosen = SEED_QUALITIES if isinstance(profile.codec, UniformCodec) else qualities
+    return [FeaturesWay(q, profile.spec.coded_names, label) for q in chosen]
+
+
+def part_ways(label: str, profile: Profile) -> list[Way]:
+    """Each choice of key levels at a few qualities."""
     if isinstance(profile.codec, UniformCodec):
-        # Far above every picture's bytes whatever is left out: a few points show it.
-        return [FeaturesWay(q, everything, label) for q in SEED_QUALITIES]
-    ways: list[Way] = [FeaturesWay(q, everything, label) for q in qualities]
-    for levels in level_choices(profile):
-        ways += [FeaturesWay(q, levels, label) for q in SUBSET_QUALITIES]
-    return ways
+        return []
+    choices = level_choices(profile)
+    return [FeaturesWay(q, levels, label) for levels in choices for q in SUBSET_QUALITIES]
 
 
 def level_choices(profile: Profile) -> list[tuple[str, ...]]:
