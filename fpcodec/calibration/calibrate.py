@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fpcodec.calibration.counting import fit_tables
 from fpcodec.calibration.key_levels import macs_saved, measure_key_levels
 from fpcodec.calibration.schedule import quality_schedule
 from fpcodec.calibration.statistics import LevelStatistics
 from fpcodec.codecs.base import quality_byte
-from fpcodec.codecs.chunks import count_frame
 from fpcodec.codecs.pca import PcaCodec
-from fpcodec.codecs.tables import BUCKETS, TableFitter
 from fpcodec.codecs.uniform import UniformCodec
 from fpcodec.detectors.factory import ExportableDetector
 from fpcodec.errors import InputError
@@ -33,7 +31,6 @@ HELD_BYTES = 768 * 1024 * 1024
 
 _MIX_PYRAMIDS = 16
 _PEAK_PYRAMIDS = 100
-_FEW = 64
 _RATED = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -91,7 +88,11 @@ def calibrate(
         kind = UniformCodec
         tensors = _uniform_tensors(statistics)
     fitted = kind(detector.spec, tensors, recoverer)
-    tensors |= _fit_tables(fitted, held, rng, step, len(images))
+    count = len(images)
+    tensors |= fit_tables(
+        fitted, held, rng,
+        progress=lambda done, total: step(count + done * count // total, 2 * count),
+    ).tensors  # fmt: skip
     fitted = kind(detector.spec, tensors, recoverer)
     key_levels, kept = measure_key_levels(detector, recoverer, held, key_level_seconds)
     measured = {
@@ -171,33 +172,6 @@ def _uniform_tensors(statistics: Mapping[str, LevelStatistics]) -> Tensors:
             np.int32
         )
     return tensors
-
-
-def _fit_tables(
-    codec: PcaCodec | UniformCodec,
-    held: Sequence[Pyramid],
-    rng: np.random.Generator,
-    step: Progress,
-    images: int,
-) -> Tensors:
-    """Count symbols at every quality bucket, with parents and without.
-
-    Few pyramids are all counted in every way; of many, each is counted in some, in turn.
-    """
-    spec = codec.spec
-    fitter = TableFitter(codec.components)
-    stride = 1 if len(held) <= _FEW else 2
-    for index, pyramid in enumerate(held):
-        for bucket in range(index % stride, BUCKETS, stride):
-            width = 256 // BUCKETS
-            quality = bucket * width + int(rng.integers(width))
-            levels = codec.quantise(pyramid, quality, spec.coded_names)
-            count = partial(count_frame, spec=spec, levels=levels, quality=quality)
-            fitter.count(partial(count, parents=True))
-            if stride == 1 or index % 4 < 2:
-                fitter.count(partial(count, parents=False))
-        step(images + (index + 1) * images // len(held), 2 * images)
-    return fitter.fit().tensors
 
 
 def _rates(codec: PcaCodec | UniformCodec, held: Sequence[Pyramid]) -> dict[str, float]:

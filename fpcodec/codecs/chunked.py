@@ -39,6 +39,8 @@ class ChunkedCodec(ABC):
     codec_id: ClassVar[int]
     edge_only: ClassVar[tuple[str, ...]] = ()
     """Last parts of the names of tensors that a decoder does without."""
+    writes_parents: ClassVar[bool] = True
+    """Whether ``encode`` lets a level lean on the next coarser one."""
 
     def __init__(
         self,
@@ -105,8 +107,9 @@ class ChunkedCodec(ABC):
         quantised = self.quantise(pyramid, wire, names)
         geometry = pyramid.geometry
         return self.coder.write(
-            quantised, wire, geometry.image_size, geometry.network_size, self._backend
-        )
+            quantised, wire, geometry.image_size, geometry.network_size, self._backend,
+            parents=self.writes_parents,
+        )  # fmt: skip
 
     def header(self, frame: bytes, limits: Limits | None = None) -> Frame:
         """Parse and check a frame without decoding it; see ``Codec.header``."""

@@ -34,11 +34,14 @@ class QuantisedLevel:
             others are zero.
         classes: Step classes, shape (H, W), or None for no step map.
         components: K; None where ``symbols`` holds all of them.
+        depth: Groups to code per position, shape (H, W), int32; None to end with the last group
+            that holds a value.
     """
 
     symbols: Integers
     classes: ClassMap | None = None
     components: int | None = None
+    depth: Integers | None = None
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,10 @@ class ChunkCoder:
         image_size: tuple[int, int],
         network_size: tuple[int, int],
         backend: Backend | None = None,
+        *,
+        parents: bool = True,
     ) -> bytes:
-        """Code levels as one frame, each with the nearest coarser one as its parent."""
+        """Code levels as one frame, each with the nearest coarser one as its parent, or none."""
         backend = backend or default_backend()
         chunks: list[Chunk] = []
         parent: LevelPlanes | None = None
@@ -83,7 +88,7 @@ class ChunkCoder:
             planes = code_quantised(writer, tables, level, parent)
             chunks.append(Chunk(self.spec.index(name), parent is not None,
                                 level.classes is not None, writer.finish()))  # fmt: skip
-            parent = planes
+            parent = planes if parents else None
         frame = Frame(
             self.codec_id, self._stream_prefix, quality, image_size, network_size, tuple(chunks)
         )
@@ -217,6 +222,7 @@ def code_quantised(
         parent=parent,
         symbols=level.symbols,
         classes=classes,
+        depth=level.depth,
     )
     return code.planes
 

@@ -115,6 +115,7 @@ def code_level(
     parent: LevelPlanes | None,
     symbols: npt.NDArray[np.int32] | None = None,
     classes: Plane | None = None,
+    depth: Plane | None = None,
 ) -> LevelCode:
     """Code one level in the direction of ``coder``.
 
@@ -127,6 +128,8 @@ def code_level(
         symbols: Shape (K, H, W), int32, or fewer whole groups where the others are zero; None
             when reading.
         classes: Shape (H, W); None when reading or without a map.
+        depth: Groups to code per position, shape (H, W); None when reading, or to end with the
+            last group that holds a value.
 
     Raises:
         InvalidField: Bytes that no encoder writes.
@@ -140,8 +143,9 @@ def code_level(
         above = None if parent is None else parent.classes
         parent_class = np.zeros_like(step) if above is None else _lift(above, height, width) + 1
         step = _code_map(coder, tables["map"], parent_class, classes)
-    known_depth = None if flat is None else _depths(flat, bounds).reshape(height, width)
-    depth = _code_depth(coder, tables["depth"], step, parent_depth, known_depth)
+    if depth is None and flat is not None:
+        depth = _depths(flat, bounds).reshape(height, width)
+    depth = _code_depth(coder, tables["depth"], step, parent_depth, depth)
     out = np.zeros((components, height * width), np.int32) if flat is None else flat
     depths, step_flat = depth.ravel(), step.ravel()
     energy = 4 * depth + parent_depth

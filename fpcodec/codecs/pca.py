@@ -98,7 +98,7 @@ class PcaCodec(ChunkedCodec):
 
     def peak_response(self, name: str, features: Array) -> Array:
         """The highest prediction in each position's 3 x 3 surroundings, shape (H, W)."""
-        return _peak(self.response(name, features))
+        return highest_nearby(self.response(name, features))
 
     def step_map(self, name: str, features: Array, quality: int) -> ClassMap:
         """Step class per position: how many thresholds the probe passes nearby."""
@@ -106,9 +106,15 @@ class PcaCodec(ChunkedCodec):
         return np.searchsorted(self.tensors["thresholds"][quality], peak).astype(np.uint8)
 
     def _quantise(self, name: str, features: Array, quality: int) -> QuantisedLevel:
-        classes = self.step_map(name, features, quality)
+        return self.quantise_level(name, features, self.step_map(name, features, quality), quality)
+
+    def quantise_level(
+        self, name: str, features: Array, classes: ClassMap | None, quality: int
+    ) -> QuantisedLevel:
+        """Integers of one level by a given step map, shape (H, W); None for class 0 all over."""
         matrix, mean = self._forward[name]
-        flat, flat_classes = features.reshape(len(features), -1), classes.ravel()
+        flat = features.reshape(len(features), -1)
+        flat_classes = np.zeros(flat.shape[1], np.uint8) if classes is None else classes.ravel()
         steps = self.tensors["steps"][quality]
         # Most positions are coarse, and there only the first components can pass a step.
         counts = [self._live_components(name, float(step)) for step in steps]
@@ -152,7 +158,7 @@ class PcaCodec(ChunkedCodec):
         return values.reshape(-1, *shape[1:])
 
 
-def _peak(plane: Array) -> Array:
+def highest_nearby(plane: Array) -> Array:
     """Maximum over each position's 3 x 3 surroundings."""
     padded = np.pad(plane, 1, constant_values=-np.inf)
     rows = np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])

@@ -90,8 +90,13 @@ class TableFitter:
             self._sets[key] = {k: Table(t.counts) for k, t in self._blank[level].items()}
         return self._sets[key]
 
-    def fit(self) -> CodecTables:
-        """The fitted tables; sets never seen lean on the nearest bucket that was."""
+    def fit(self, *, pool_contexts: bool = False) -> CodecTables:
+        """The fitted tables; sets never seen lean on the nearest bucket that was.
+
+        Args:
+            pool_contexts: Give every context of a table the same row, so that contexts carry
+                nothing: what they are worth can be measured.
+        """
         out: dict[str, npt.NDArray[np.uint16]] = {}
         for level, blanks in self._blank.items():
             for name, blank in blanks.items():
@@ -101,6 +106,8 @@ class TableFitter:
                     if key == level:
                         found = self._counter.counts.get(id(tables[name]))
                         seen[int(parent), bucket] = 0 if found is None else found
+                if pool_contexts:
+                    seen[:] = seen.sum(axis=2, keepdims=True)
                 out[f"tables.{level}.{name}"] = _fit_table(seen)
         return CodecTables(out)
 
