@@ -1,24 +1,38 @@
-"""Puts the committed results into README.md, between its ``measured`` marks.
+"""Puts the committed results into the documents, between their ``measured`` marks.
 
 python benchmarks/tables.py          # rewrites the tables
-python benchmarks/tables.py --check  # exits 1 where README and results differ
+python benchmarks/tables.py --check  # exits 1 where documents and results differ
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from fpcodec.evaluation.curves import BEST_PICTURE
+from fpcodec.evaluation.report import (
+    Comparisons,
+    bd_markdown,
+    load_results,
+    operating_points_markdown,
+    rows_markdown,
+    source_markdown,
+    verdict,
+)
 from fpcodec.evaluation.results import ResultRow, bytes_at_drop, read_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-README = ROOT / "README.md"
+DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "measurements.md")
+RUNS = ("yolox_nano_coco", "bccd", "tiny")
+"""Folders of results that ``fpcodec bench rd`` wrote."""
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -42,39 +56,56 @@ def drop_text(row: ResultRow) -> str:
     return f"{row.drop.value:.2f} [{row.drop.low:.2f}, {row.drop.high:.2f}]"
 
 
-def rates() -> str:
-    """Bytes against AP beside the rivals, and bytes at equal AP."""
-    rows = read_rows(RESULTS / "yolox_nano_coco.json")
-    table = markdown(
-        ("way", "bytes, mean", "p95", "AP", "small", "medium", "large", "drop [95 %]"),
-        [
-            (
-                row.name,
-                f"{row.sent_bytes.mean:,.0f}" if row.sent_bytes else "",
-                f"{row.sent_bytes.p95:,.0f}" if row.sent_bytes else "",
-                *(points(row.ap[key]) for key in ("ap", "ap_small", "ap_medium", "ap_large")),
-                drop_text(row),
-            )
-            for row in rows
-        ],
-    )
-    families: dict[str, list[ResultRow]] = {}
-    for row in rows:
-        families.setdefault(row.family, []).append(row)
-    ours = next(name for name in families if name.startswith("fpc"))
-    at_one = {name: bytes_at_drop(families[name], 1.0) for name in (ours, "webp", "jpeg")}
-    said = ", ".join(
-        f"{'fpcodec' if name == ours else name} {size:,.0f}" if size else f"{name} out of range"
-        for name, size in at_one.items()
-    )
-    mine, others = at_one[ours], [at_one[x] for x in ("webp", "jpeg") if at_one[x]]
-    share = f" ({mine / min(others):.0%} of the better picture)" if mine and others else ""
-    environment = rows[0].environment
-    return (
-        f"{rows[0].images} photographs, unsplit AP {points(rows[0].ap['ap'])}.\n\n{table}\n\n"
-        f"At a drop of 1.0 AP, read off the lower hull: {said} bytes{share}.\n"
-        f"{made_by(environment.command, environment.git_sha)}"
-    )
+@cache
+def report(name: str) -> Comparisons:
+    """A committed run, compared within itself."""
+    return Comparisons(load_results(RESULTS / name))
+
+
+def headline(name: str) -> str:
+    """Bytes at equal accuracy, a line per codec, and BD-rates against pictures."""
+    compared = report(name)
+    results = compared.results
+    first = results.rows[0]
+    shown = shown_families(compared)
+    ours = [family for family in shown if family.startswith("fpc")]
+    against = [BEST_PICTURE, *(x for x in shown if x in PLAIN_PICTURES)]
+    return "\n\n".join((
+        f"{first.images} images, unsplit AP {points(first.ap['ap'])}; bytes per image at some "
+        "drops of AP, read off each family's lower hull.",
+        operating_points_markdown(compared, families=shown),
+        bd_markdown(compared, anchors=against, tests=ours),
+        source_markdown(compared),
+    ))  # fmt: skip
+
+
+PLAIN_PICTURES = ("webp", "jpeg", "avif", "jxl")
+"""At the network's size with the codec's usual chroma."""
+
+
+def shown_families(compared: Comparisons) -> list[str]:
+    """All levels, the best choice of some, the pictures at the network's size, and baselines."""
+    families = list(dict.fromkeys(row.family for row in compared.results.rows[1:]))
+    mine = [x for x in families if x.startswith("fpc ")]
+    some = [x for x in mine[1:] if smallest_at(compared, x, 1.0) is not None]
+    best = sorted(some, key=lambda x: smallest_at(compared, x, 1.0) or math.inf)[:1]
+    wanted = (*PLAIN_PICTURES, "boxes", "x265", "svtav1", "seed mix", "seed finer", "seed coarser")
+    return [*mine[:1], *best, BEST_PICTURE, *(x for x in wanted if x in families)]
+
+
+def smallest_at(compared: Comparisons, family: str, drop: float) -> float | None:
+    """Bytes of a family at a drop."""
+    return bytes_at_drop([row for row in compared.results.rows if row.family == family], drop)
+
+
+def verdicts(name: str) -> str:
+    """The report's verdict in sentences."""
+    return "\n".join(f"- {sentence}" for sentence in verdict(report(name)))
+
+
+def all_rows(name: str) -> str:
+    """Every row of a run."""
+    return f"{rows_markdown(report(name))}\n\n{source_markdown(report(name))}"
 
 
 def levels() -> str:
@@ -162,30 +193,146 @@ def large() -> str:
     return f"{table}\n\n" + "\n".join(made_by(*item) for item in commands.items())
 
 
+def ablation() -> str:
+    """What each part of the codec is worth."""
+    summary: list[dict[str, Any]] = json.loads((RESULTS / "ablation" / "summary.json").read_text())
+    table = markdown(
+        ("variant", "what changes", "bytes at 1.0 AP", "of full [95 %]", "BD-rate [95 %]"),
+        [
+            (
+                entry["variant"],
+                entry["change"],
+                f"{entry['bytes_at_drop']['bytes']:,.0f}"
+                if entry["bytes_at_drop"]["bytes"]
+                else "-",
+                interval_text(entry["ratio_at_drop"], "ratio", "{:.2f}"),
+                interval_text(entry["bd_rate"], "percent", "{:+.1f} %"),
+            )
+            for entry in summary
+        ],
+    )
+    first = summary[0]
+    return f"{first['images']} images.\n\n{table}\n\n{made_by_environment(first['environment'])}"
+
+
+def interval_text(found: dict[str, Any], key: str, form: str) -> str:
+    """A value with its interval; a dash where there is none."""
+    if key not in found:
+        return "-"
+    text = form.format(found[key])
+    if found.get("low") is None:
+        return text
+    return f"{text} [{form.format(found['low'])}, {form.format(found['high'])}]"
+
+
+def made_by_environment(environment: dict[str, Any]) -> str:
+    """Where rows with this environment come from."""
+    return made_by(environment["command"], environment["git_sha"])
+
+
+def peers() -> str:
+    """Our entropy coder beside others, on the same symbols."""
+    rows: list[dict[str, Any]] = json.loads((RESULTS / "entropy_peers.json").read_text())
+    table = markdown(
+        (
+            "coder, quality",
+            "symbols",
+            "bytes",
+            "of ours",
+            "encode time of ours",
+            "decode time of ours",
+        ),
+        [
+            (
+                row["name"],
+                f"{row['mean_symbols']:,.0f}",
+                f"{row['mean_bytes']:,.0f}",
+                f"{row['bytes_ratio']:.3f}",
+                f"{row['encode_time_ratio']:.2f}",
+                f"{row['decode_time_ratio']:.2f}",
+            )
+            for row in rows
+        ],
+    )
+    source = made_by_environment(rows[0]["environment"])
+    return f"{rows[0]['images']} photographs.\n\n{table}\n\n{source}"
+
+
+SWEEPS = {
+    "sweep_bccd": "`bccd`, 159 photographs of blood cells",
+    "sweep_yolox_nano": "YOLOX-nano, 500 COCO photographs (one-stage: scope `all` alone)",
+}
+
+
+def sweeps() -> str:
+    """Losses of single levels by object scale, and whether the study's reading holds."""
+    parts = []
+    for folder, title in SWEEPS.items():
+        result = json.loads((RESULTS / folder / "sweep.json").read_text())
+        parts.append(f"**{title}**")
+        parts += [reading_table(kind, found) for kind, found in result["readings"].items()]
+        parts.append("\n".join(f"<sub>`{command}`</sub>" for command in result["commands"]))
+    return "\n\n".join(parts)
+
+
+def reading_table(kind: str, reading: dict[str, Any]) -> str:
+    """AP lost by degrading one level at the greatest ratio, by object scale."""
+    direction = reading["direction"]
+    names = list(next(iter(direction.values()))["loss"])
+    rows = [
+        (
+            scale,
+            *(f"{found['loss'][name]:.1f}" for name in names),
+            "+".join(found["claimed"]),
+            "+".join(found["costliest_pair"] or ["-"]),
+            VERDICTS[found["verdict"]],
+            "+".join(reading["key_levels"][scale]),
+        )
+        for scale, found in direction.items()
+    ]
+    scope, resample = kind.split()
+    ratio = next(iter(direction.values()))["ratio"]
+    head = ("objects", *names, "the study names", "costliest pair", "the reading", "key levels")
+    said = f"Scope `{scope}`, resampling `{resample}`: points of AP lost with one level at 1/{ratio:g}."
+    return f"{said}\n\n{markdown(head, rows)}"
+
+
+VERDICTS = {
+    "agrees": "holds",
+    "direction": "holds in direction",
+    "differs": "does not hold",
+    None: "cannot be told",
+}
+
 SECTIONS: dict[str, Callable[[], str]] = {
-    "rates": rates, "levels": levels, "speed": speed, "large": large,
+    "ablation": ablation, "peers": peers, "sweeps": sweeps,
+    "levels": levels, "speed": speed, "large": large,
+    **{f"headline {name}": partial(headline, name) for name in RUNS},
+    **{f"verdict {name}": partial(verdicts, name) for name in RUNS},
+    **{f"rows {name}": partial(all_rows, name) for name in RUNS},
 }  # fmt: skip
 
 
 def rendered(text: str) -> str:
-    """README with every measured section made anew."""
-    for name, section in SECTIONS.items():
-        mark = re.compile(rf"(<!-- measured: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        if mark.search(text):
-            body = section()
-            text = mark.sub(lambda found, body=body: f"{found[1]}{body}\n{found[2]}", text)
-    return text
+    """A document with every measured section made anew.
+
+    Raises:
+        KeyError: It has a section that this file does not know.
+    """
+    mark = re.compile(r"(<!-- measured: ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+    return mark.sub(lambda found: f"{found[1]}{SECTIONS[found[2]]()}\n{found[3]}", text)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
-    before = README.read_text("utf-8")
-    after = rendered(before)
+    stale = {path: made for path in DOCUMENTS if (made := rendered(path.read_text("utf-8")))
+             != path.read_text("utf-8")}  # fmt: skip
     if options.check:
-        sys.exit(before != after)
-    README.write_text(after, "utf-8")
+        sys.exit(f"stale: {', '.join(str(path) for path in stale)}" if stale else 0)
+    for path, made in stale.items():
+        path.write_text(made, "utf-8")
 
 
 if __name__ == "__main__":

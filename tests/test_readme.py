@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -60,7 +61,10 @@ def test_command_lines_use_commands_and_options_that_exist(readme: str) -> None:
     assert {shlex.split(line)[1] for line in lines} == set(commands)
     for line in lines:
         _, name, *rest = shlex.split(line, comments=True)
-        known = {option for parameter in commands[name].params for option in parameter.opts}
+        command = commands[name]
+        if hasattr(command, "commands"):
+            command = command.commands[rest[0]]
+        known = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in rest if re.match(r"--?[a-z]", word)} <= known, line
 
 
@@ -73,6 +77,17 @@ def test_python_example_runs(
     size, _, detections = capsys.readouterr().out.partition(" ")
     assert int(size) > 20
     assert detections.startswith("[")
+
+
+def test_documents_show_what_was_measured(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("scipy", reason="needs fpcodec[bench]")
+    monkeypatch.syspath_prepend(repository / "benchmarks")
+    tables = importlib.import_module("tables")
+    for path in tables.DOCUMENTS:
+        text = path.read_text("utf-8")
+        assert tables.rendered(text) == text, f"run python benchmarks/tables.py: {path.name}"
 
 
 def test_changelog_has_the_release_or_an_open_section(repository: Path) -> None:
