@@ -28,9 +28,9 @@ from PIL import Image as PillowImage
 from rich.progress import track
 
 from fpcodec.detectors.base import Image
-from fpcodec.evaluation import jpeg_xl
 from fpcodec.evaluation.environment import Environment
-from fpcodec.evaluation.pictures import PictureFormat, decode_picture
+from fpcodec.evaluation.rivals import jpeg_xl
+from fpcodec.evaluation.rivals.pictures import PictureFormat, decode_picture
 from fpcodec.images import load_image
 
 SIDE = 320

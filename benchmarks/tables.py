@@ -293,7 +293,7 @@ def reading_table(kind: str, reading: dict[str, Any]) -> str:
     scope, resample = kind.split()
     ratio = next(iter(direction.values()))["ratio"]
     head = ("objects", *names, "the study names", "costliest pair", "the reading", "key levels")
-    said = f"Scope `{scope}`, resampling `{resample}`: points of AP lost with one level at 1/{ratio:g}."
+    said = f"Scope `{scope}`, resampling `{resample}`: AP lost with one level at 1/{ratio:g}."
     return f"{said}\n\n{markdown(head, rows)}"
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fpcodec.detections import Detections
 from fpcodec.errors import InputError
-from fpcodec.evaluation.boxes import pack_boxes, unpack_boxes
+from fpcodec.evaluation.rivals.boxes import pack_boxes, unpack_boxes
 from fpcodec.evaluation.ways import BoxesWay, PictureWay, parse_rival
 
 

@@ -23,8 +23,9 @@ from fpcodec.data import SceneConfig, generate_scene, write_coco
 from fpcodec.data.coco import CocoBox, CocoCategory, CocoDataset, CocoImage
 from fpcodec.detections import Detections
 from fpcodec.errors import InputError
-from fpcodec.evaluation import degradation
-from fpcodec.evaluation.degradation import (
+from fpcodec.evaluation.levels import degradation
+from fpcodec.evaluation.environment import Environment
+from fpcodec.evaluation.levels.degradation import (
     Degradation,
     DegradedPyramids,
     affordable_pairs,
@@ -34,19 +35,23 @@ from fpcodec.evaluation.degradation import (
     require_scope,
     study,
 )
-from fpcodec.evaluation.detector_source import DetectorSource
-from fpcodec.evaluation.environment import Environment
-from fpcodec.evaluation.heat_maps import combinations_grid, draw_heat_maps, pairs_grid, singles_grid
-from fpcodec.evaluation.level_reading import (
+from fpcodec.evaluation.levels.detector_source import DetectorSource
+from fpcodec.evaluation.levels.heat_maps import (
+    combinations_grid,
+    draw_heat_maps,
+    pairs_grid,
+    singles_grid,
+)
+from fpcodec.evaluation.levels.reading import (
     LevelLosses,
     direction_sentences,
     key_level_table,
     read_direction,
 )
-from fpcodec.evaluation.resampling import degrade
+from fpcodec.evaluation.levels.resampling import degrade
+from fpcodec.evaluation.levels.sweep import SHARD_IMAGES, Sweep, run_sweep
+from fpcodec.evaluation.levels.sweep_result import losses_of, with_key_levels
 from fpcodec.evaluation.scoring import Bootstrap
-from fpcodec.evaluation.sweep import SHARD_IMAGES, Sweep, run_sweep
-from fpcodec.evaluation.sweep_result import losses_of, with_key_levels
 from fpcodec.executor import open_executor
 from fpcodec.profile import Profile, embedded_profile_path
 from fpcodec.pyramid import LevelSpec, Pyramid, PyramidSpec

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fpcodec.detections import Detections
 from fpcodec.errors import FormatError, InputError, MissingDependency
-from fpcodec.evaluation.mosaic import (
+from fpcodec.evaluation.rivals.mosaic import (
     GRAIN,
     LEAST_SIDE,
     MOST,
@@ -22,7 +22,7 @@ from fpcodec.evaluation.mosaic import (
     untile,
     write_header,
 )
-from fpcodec.evaluation.video_coding import QP_RANGES, decode_still, encode_still
+from fpcodec.evaluation.rivals.video_coding import QP_RANGES, decode_still, encode_still
 from fpcodec.evaluation.ways import MosaicWay, Scene, Workplace
 from fpcodec.evaluation.ways.mosaic import MOSAIC_QPS
 from fpcodec.pyramid import ImageGeometry, LevelSpec, Pyramid, PyramidSpec

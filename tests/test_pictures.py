@@ -17,8 +17,8 @@ from PIL import Image as PillowImage
 
 from fpcodec.errors import InputError, MissingDependency
 from fpcodec.evaluation.agreement import agreement
-from fpcodec.evaluation.containers import container_bytes
-from fpcodec.evaluation.pictures import (
+from fpcodec.evaluation.rivals.containers import container_bytes
+from fpcodec.evaluation.rivals.pictures import (
     PICTURE_CODECS,
     PICTURE_GRID,
     PictureFormat,

@@ -20,7 +20,7 @@ from fpcodec.cli.units import format_bit_rate, parse_bit_rate, parse_duration_ms
 from fpcodec.errors import InputError
 from fpcodec.evaluation.bootstrap import Interval
 from fpcodec.evaluation.environment import Environment
-from fpcodec.evaluation.planning import (
+from fpcodec.evaluation.planning.model import (
     FASTEST_BPS,
     SLOWEST_BPS,
     Link,
@@ -29,7 +29,7 @@ from fpcodec.evaluation.planning import (
     uplink_ranges,
     winning_ways,
 )
-from fpcodec.evaluation.planning_settings import WAYS, measured_settings
+from fpcodec.evaluation.planning.settings import WAYS, measured_settings
 from fpcodec.evaluation.results import ResultRow, Spread, write_rows
 from fpcodec.profile import Profile
 

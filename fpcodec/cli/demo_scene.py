@@ -10,7 +10,7 @@ from fpcodec.detections import Detections
 from fpcodec.detectors.base import Detector, Image
 from fpcodec.drawing import LegendEntry, LegendRow, Panel, class_colour, draw_comparison
 from fpcodec.evaluation.agreement import Agreement, agreement, has_counterpart
-from fpcodec.evaluation.pictures import PictureFormat
+from fpcodec.evaluation.rivals.pictures import PictureFormat
 from fpcodec.evaluation.ways import BoxesWay, Outcome, PictureWay, Scene, Way, Workplace
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from fpcodec.cli.units import format_bit_rate, parse_bit_rate, parse_duration_ms
 from fpcodec.errors import InputError
 
 if TYPE_CHECKING:
-    from fpcodec.evaluation.planning import Plan, UplinkRange
+    from fpcodec.evaluation.planning.model import Plan, UplinkRange
     from fpcodec.evaluation.results import ResultRow
 
 RATES_FOLDER = "rates"
@@ -65,8 +65,8 @@ def plan(
 
     Another:  fpcodec plan -p my-profile --uplink 256kbps --head-on-server --plot regions.png
     """  # fmt: skip
-    from fpcodec.evaluation.planning import Link, Speeds
-    from fpcodec.evaluation.planning import plan as choose
+    from fpcodec.evaluation.planning.model import Link, Speeds
+    from fpcodec.evaluation.planning.model import plan as choose
 
     link = Link(parse_bit_rate(uplink), parse_duration_ms(rtt))
     speeds = Speeds(edge_speed, server_speed)
@@ -76,7 +76,7 @@ def plan(
     if not head_on_server and any(x.way != "boxes" for x in chosen.candidates):
         without = choose(rows, link, speeds, max_drop, head_on_server=True)
     if plot is not None:
-        from fpcodec.evaluation.planning_plot import plot_regions
+        from fpcodec.evaluation.planning.plot import plot_regions
 
         plot_regions(rows, plot, link=link, speeds=speeds, max_drop=max_drop)
         note(f"drawn: {plot}")

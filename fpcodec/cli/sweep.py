@@ -15,8 +15,8 @@ from fpcodec.cli.options import Json, ProfileFolder, open_profile, profile_folde
 from fpcodec.cli.output import note, print_json, print_table, stage_progress
 
 if TYPE_CHECKING:
-    from fpcodec.evaluation.degradation import Degradation
-    from fpcodec.evaluation.detector_source import DetectorSource
+    from fpcodec.evaluation.levels.degradation import Degradation
+    from fpcodec.evaluation.levels.detector_source import DetectorSource
     from fpcodec.profile import Profile
     from fpcodec.pyramid import PyramidSpec
 
@@ -100,10 +100,10 @@ def sweep(
     --out sweep
     """
     from fpcodec.data.coco import load_coco
-    from fpcodec.evaluation.degradation import parse_ratios
     from fpcodec.evaluation.environment import Environment
+    from fpcodec.evaluation.levels.degradation import parse_ratios
+    from fpcodec.evaluation.levels.sweep import Sweep, run_sweep
     from fpcodec.evaluation.scoring import Bootstrap
-    from fpcodec.evaluation.sweep import Sweep, run_sweep
     from fpcodec.executor import open_executor
 
     source = _source(profile, detector)
@@ -132,7 +132,7 @@ def sweep(
 
 def _source(profile: Path | None, detector: str | None) -> DetectorSource:
     from fpcodec.errors import InputError
-    from fpcodec.evaluation.detector_source import DetectorSource
+    from fpcodec.evaluation.levels.detector_source import DetectorSource
 
     if profile is not None and detector is not None:
         raise InputError("both --profile and --detector are given; name one of them")
@@ -158,7 +158,7 @@ def _target(folder: Path, scope: Scope, ratio_set: list[str] | None) -> Profile:
 
 
 def _explicit(texts: list[str], scope: str, resample: str) -> tuple[Degradation, ...]:
-    from fpcodec.evaluation.degradation import Degradation, parse_ratios
+    from fpcodec.evaluation.levels.degradation import Degradation, parse_ratios
 
     return tuple(Degradation(parse_ratios(text), scope, resample) for text in texts)
 
@@ -167,7 +167,7 @@ def _study(
     spec: PyramidSpec, ratios: tuple[float, ...], pairs: Pairs, kind: tuple[str, str], images: int
 ) -> tuple[Degradation, ...]:
     """The cells; says what became of the pairs where that was left open."""
-    from fpcodec.evaluation.degradation import MOST_HEAD_RUNS, affordable_pairs, study
+    from fpcodec.evaluation.levels.degradation import MOST_HEAD_RUNS, affordable_pairs, study
 
     chosen = pairs.value
     if pairs is Pairs.auto:
@@ -193,9 +193,9 @@ def _require_same_levels(profile: Profile, spec: PyramidSpec) -> None:
 def _report(
     result: Mapping[str, Any], kind: str, cells: tuple[Degradation, ...], out: Path, as_json: bool
 ) -> None:
-    from fpcodec.evaluation.heat_maps import draw_heat_maps
-    from fpcodec.evaluation.level_reading import direction_sentences
-    from fpcodec.evaluation.sweep_result import losses_of
+    from fpcodec.evaluation.levels.heat_maps import draw_heat_maps
+    from fpcodec.evaluation.levels.reading import direction_sentences
+    from fpcodec.evaluation.levels.sweep_result import losses_of
 
     reading = result["readings"].get(kind)
     drawn = []
@@ -246,7 +246,7 @@ def _points(value: float | None) -> str:
 def _store(profile: Profile, result: Mapping[str, Any], kind: str, source: DetectorSource) -> None:
     """Write the key levels into the profile; nothing else of it changes."""
     from fpcodec.errors import InputError
-    from fpcodec.evaluation.sweep_result import with_key_levels
+    from fpcodec.evaluation.levels.sweep_result import with_key_levels
 
     if kind not in result["readings"] or profile.path is None:
         raise InputError("--into needs key levels; give --ratios above 1")

@@ -9,8 +9,8 @@ import numpy as np
 
 from fpcodec.codecs.uniform import UniformCodec
 from fpcodec.errors import InputError
-from fpcodec.evaluation.pictures import PICTURE_CODECS, PICTURE_GRID, PictureFormat
-from fpcodec.evaluation.video_coding import encode_still
+from fpcodec.evaluation.rivals.pictures import PICTURE_CODECS, PICTURE_GRID, PictureFormat
+from fpcodec.evaluation.rivals.video_coding import encode_still
 from fpcodec.evaluation.ways import (
     BoxesWay,
     FeaturesWay,

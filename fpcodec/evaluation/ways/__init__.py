@@ -19,7 +19,7 @@ def parse_rival(text: str) -> Way:
     Raises:
         InputError: The name is unknown or its number is out of range.
     """
-    from fpcodec.evaluation.pictures import PictureFormat
+    from fpcodec.evaluation.rivals.pictures import PictureFormat
 
     if text.partition(":")[0] == "boxes":
         return BoxesWay.parse(text)

@@ -14,7 +14,7 @@ from fpcodec.codecs.base import Codec
 from fpcodec.detections import Detections
 from fpcodec.detectors.base import Detector, Image
 from fpcodec.errors import InputError
-from fpcodec.evaluation.pictures import content_picture
+from fpcodec.evaluation.rivals.pictures import content_picture
 from fpcodec.profile import Profile
 from fpcodec.pyramid import Pyramid
 from fpcodec.split import ServerHalf

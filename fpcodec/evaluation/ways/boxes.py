@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fpcodec.errors import InputError
-from fpcodec.evaluation.boxes import pack_boxes, unpack_boxes
+from fpcodec.evaluation.rivals.boxes import pack_boxes, unpack_boxes
 from fpcodec.evaluation.ways.base import Outcome, Scene, Workplace, stopwatch
 
 

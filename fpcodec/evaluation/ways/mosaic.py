@@ -7,8 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from fpcodec.errors import InputError
-from fpcodec.evaluation.mosaic import BITS, MosaicLayout, read_header, tile, untile, write_header
-from fpcodec.evaluation.video_coding import PRESETS, QP_RANGES, decode_still, encode_still
+from fpcodec.evaluation.rivals.mosaic import (
+    BITS,
+    MosaicLayout,
+    read_header,
+    tile,
+    untile,
+    write_header,
+)
+from fpcodec.evaluation.rivals.video_coding import PRESETS, QP_RANGES, decode_still, encode_still
 from fpcodec.evaluation.ways.base import Outcome, Scene, Workplace, stopwatch
 from fpcodec.pyramid import Pyramid, derive
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fpcodec.evaluation.containers import container_bytes
-from fpcodec.evaluation.pictures import PictureFormat, decode_picture, detect_in_picture
+from fpcodec.evaluation.rivals.containers import container_bytes
+from fpcodec.evaluation.rivals.pictures import PictureFormat, decode_picture, detect_in_picture
 from fpcodec.evaluation.ways.base import Outcome, Scene, Workplace, stopwatch
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fpcodec.errors import InputError, MissingDependency
-from fpcodec.evaluation.planning import FASTEST_BPS, SLOWEST_BPS, Link, Speeds, winning_ways
-from fpcodec.evaluation.planning_settings import WAYS, allowed, measured_settings
+from fpcodec.evaluation.planning.model import FASTEST_BPS, SLOWEST_BPS, Link, Speeds, winning_ways
+from fpcodec.evaluation.planning.settings import WAYS, allowed, measured_settings
 from fpcodec.evaluation.results import ResultRow
 from fpcodec.files import replacing
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol, cast
 from fpcodec.detections import Detections
 from fpcodec.detectors.base import Detector
 from fpcodec.errors import InputError
-from fpcodec.evaluation.resampling import RESAMPLES, degrade
+from fpcodec.evaluation.levels.resampling import RESAMPLES, degrade
 from fpcodec.pyramid import Array, Pyramid, PyramidSpec, derive
 
 SCOPES = ("all", "rpn")

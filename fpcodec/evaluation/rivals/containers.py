@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fpcodec.errors import InputError
-from fpcodec.evaluation.jpeg_xl import SIGNATURES
+from fpcodec.evaluation.rivals.jpeg_xl import SIGNATURES
 
 _VP8_HEADER_BYTES = 10
 _VP8L_HEADER_BYTES = 5

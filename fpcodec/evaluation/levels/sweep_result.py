@@ -11,7 +11,7 @@ from typing import Any
 from fpcodec.calibration.key_levels import macs_saved
 from fpcodec.detectors.base import Detector
 from fpcodec.errors import InputError
-from fpcodec.evaluation.level_reading import LevelLosses, key_level_table, read_direction
+from fpcodec.evaluation.levels.reading import LevelLosses, key_level_table, read_direction
 from fpcodec.files import replacing
 from fpcodec.profile import Profile
 from fpcodec.pyramid import PyramidSpec

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fpcodec.errors import InputError
-from fpcodec.evaluation.planning_settings import WAYS, Setting, allowed, measured_settings
+from fpcodec.evaluation.planning.settings import WAYS, Setting, allowed, measured_settings
 from fpcodec.evaluation.results import ResultRow
 
 SLOWEST_BPS, FASTEST_BPS = 16e3, 100e6

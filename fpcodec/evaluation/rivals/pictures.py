@@ -19,7 +19,7 @@ from PIL import features
 from fpcodec.detections import Detections
 from fpcodec.detectors.base import Detector, Image
 from fpcodec.errors import InputError, MissingDependency
-from fpcodec.evaluation import jpeg_xl
+from fpcodec.evaluation.rivals import jpeg_xl
 from fpcodec.pyramid import ImageGeometry
 
 DEFAULT_QUALITIES = {"jpeg": 75, "webp": 80, "avif": 75, "jxl": 90, "png": 0}

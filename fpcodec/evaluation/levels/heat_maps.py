@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fpcodec.errors import MissingDependency
-from fpcodec.evaluation.level_reading import MEASURES, LevelLosses
+from fpcodec.evaluation.levels.reading import MEASURES, LevelLosses
 from fpcodec.files import replacing
 
 Grid = npt.NDArray[np.float64]

@@ -26,7 +26,9 @@ from fpcodec.detections import Detections
 from fpcodec.detectors.base import Detector
 from fpcodec.errors import InputError
 from fpcodec.evaluation.average_precision import evaluate_ap, require_coco_eval
-from fpcodec.evaluation.degradation import (
+from fpcodec.evaluation.detection_files import read_detections, write_detections
+from fpcodec.evaluation.environment import Environment
+from fpcodec.evaluation.levels.degradation import (
     Degradation,
     DegradedPyramids,
     clamped_levels,
@@ -34,11 +36,9 @@ from fpcodec.evaluation.degradation import (
     require_scope,
     to_dict,
 )
-from fpcodec.evaluation.detection_files import read_detections, write_detections
-from fpcodec.evaluation.detector_source import DetectorSource
-from fpcodec.evaluation.environment import Environment
+from fpcodec.evaluation.levels.detector_source import DetectorSource
+from fpcodec.evaluation.levels.sweep_result import read_cells, read_result, write_result
 from fpcodec.evaluation.scoring import Bootstrap, Score, score_detections
-from fpcodec.evaluation.sweep_result import read_cells, read_result, write_result
 from fpcodec.executor import Executor, run_all
 from fpcodec.images import load_image
 

@@ -1,0 +1,1 @@
+"""The degradation study: which pyramid levels matter for which object scales."""

@@ -1,0 +1,1 @@
+"""Whether to split on a given link, from measured rows."""

@@ -1,0 +1,1 @@
+"""What people send today: pictures, boxes, and features through video coders."""
