@@ -7,6 +7,7 @@ python benchmarks/fairness_tables.py --check   # fail where it differs from the 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -18,6 +19,8 @@ from measured_run import DROP, Run, drop_of, mean_bytes
 from fpcodec.evaluation.bd_rate import BytesRatio
 from fpcodec.evaluation.curves import BEST_PICTURE, log_bytes_at, named_curve, picture_rows
 from fpcodec.evaluation.results import ResultRow, bytes_at_drop
+from fpcodec.evaluation.rivals.jpeg_xl import EFFORT
+from fpcodec.evaluation.rivals.pictures import AVIF_SPEED, WEBP_METHOD
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "yolox_nano_coco"
@@ -248,9 +251,40 @@ def _negative(size: str) -> float:
     return -float(size) if size[0].isdigit() else 0.0
 
 
+def slow_encoders(run: Run) -> str:
+    """Question 4, continued: what slower encoders would save, and what that does to the ratio."""
+    measured = json.loads(PICTURE_SPEED.read_text("utf-8"))
+    rows = []
+    for family in run.plain_pictures:
+        used = next(
+            entry for entry in measured
+            if entry["codec"] == family
+            and all(USED_SETTINGS[family][k] == v for k, v in entry["setting"].items())
+        )  # fmt: skip
+        slowest = [x for x in measured if x["codec"] == family][-1]
+        over = used["bytes_over_slowest_percent"]
+        times = (x["median_encode_cpu_ms"] for x in (used, slowest))
+        ratio = run.ratio(family, run.ours)
+        shares = ("", "") if ratio is None else (ratio.ratio, ratio.ratio * (1 + over / 100))
+        setting = ", ".join(f"{k} {v}" for k, v in used["setting"].items())
+        texts = (x if isinstance(x, str) else f"{x:.0%}" for x in shares)
+        rows.append((family, setting, *(f"{x:.0f} ms" for x in times), f"{over:.0f}%", *texts))
+    head = ("codec", "setting used", "encode", "slowest", "more bytes than the slowest",
+            f"{run.ours} takes at {DROP:g} AP", "of the slowest, by that PSNR")  # fmt: skip
+    return markdown(head, rows, (0, 1))
+
+
+PICTURE_SPEED = RESULTS.parent / "picture_speed.json"
+USED_SETTINGS: dict[str, dict[str, int | bool]] = {
+    "jpeg": {"optimize": True, "progressive": True},
+    "webp": {"method": WEBP_METHOD},
+    "avif": {"speed": AVIF_SPEED},
+    "jxl": {"effort": EFFORT},
+}
+
 SECTIONS: dict[str, Callable[[Run], str]] = {
     "fitted": fitted, "edge_share": edge_share, "larger_detector": larger_detector,
-    "picture_size": picture_size, "noise": noise,
+    "picture_size": picture_size, "slow_encoders": slow_encoders, "noise": noise,
 }  # fmt: skip
 
 
