@@ -31,7 +31,7 @@ from fpcodec.evaluation.results import ResultRow, bytes_at_drop, read_rows
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "measurements.md")
-RUNS = ("yolox_nano_coco", "bccd", "tiny")
+RUNS = ("yolox_nano_coco", "bccd")
 """Folders of results that ``fpcodec bench rd`` wrote."""
 
 
@@ -196,33 +196,29 @@ def large() -> str:
 def ablation() -> str:
     """What each part of the codec is worth."""
     summary: list[dict[str, Any]] = json.loads((RESULTS / "ablation" / "summary.json").read_text())
-    table = markdown(
-        ("variant", "what changes", "bytes at 1.0 AP", "of full [95 %]", "BD-rate [95 %]"),
-        [
-            (
-                entry["variant"],
-                entry["change"],
-                f"{entry['bytes_at_drop']['bytes']:,.0f}"
-                if entry["bytes_at_drop"]["bytes"]
-                else "-",
-                interval_text(entry["ratio_at_drop"], "ratio", "{:.2f}"),
-                interval_text(entry["bd_rate"], "percent", "{:+.1f} %"),
-            )
-            for entry in summary
-        ],
-    )
-    first = summary[0]
-    return f"{first['images']} images.\n\n{table}\n\n{made_by_environment(first['environment'])}"
+    middle = {
+        row.parameters["profile"]: row
+        for row in read_rows(RESULTS / "ablation")
+        if row.parameters.get("quality") == ABLATION_QUALITY
+    }
+    full = summary[0]["bytes_at_drop"]["bytes"]
+    rows = []
+    for entry in summary:
+        row, reached = middle[entry["variant"]], entry["bytes_at_drop"]["bytes"]
+        size, symbols = row.sent_bytes, row.symbols
+        rows.append((
+            entry["variant"], entry["change"], f"{reached:,.0f}", f"{reached / full:.3f}",
+            f"{size.mean:,.0f}" if size else "", drop_text(row),
+            f"{symbols.mean:,.0f}" if symbols else "",
+        ))  # fmt: skip
+    head = ("variant", "what changes", "bytes at 1.0 AP", "of full",
+            f"bytes at q{ABLATION_QUALITY:g}", "drop [95 %]", "symbols")  # fmt: skip
+    source = made_by_environment(summary[0]["environment"])
+    return f"{summary[0]['images']} photographs.\n\n{markdown(head, rows)}\n\n{source}"
 
 
-def interval_text(found: dict[str, Any], key: str, form: str) -> str:
-    """A value with its interval; a dash where there is none."""
-    if key not in found:
-        return "-"
-    text = form.format(found[key])
-    if found.get("low") is None:
-        return text
-    return f"{text} [{form.format(found['low'])}, {form.format(found['high'])}]"
+ABLATION_QUALITY = 0.5
+"""At which bytes and symbols are shown beside the bytes at equal AP."""
 
 
 def made_by_environment(environment: dict[str, Any]) -> str:
