@@ -56,6 +56,8 @@ STATUSES: tuple[Status, ...] = (
     Status(errors.ProfileMismatch, grpc.StatusCode.FAILED_PRECONDITION),
     Status(errors.ModelError, grpc.StatusCode.INTERNAL),
     Status(errors.MissingDependency, grpc.StatusCode.INTERNAL),
+    # Nothing is wrong with the request: another worker may answer it.
+    Status(errors.WorkerLost, grpc.StatusCode.UNAVAILABLE, retryable=True),
     Status(errors.TransportError, grpc.StatusCode.UNKNOWN),
     Status(errors.Unavailable, grpc.StatusCode.UNAVAILABLE, retryable=True),
     Status(errors.Timeout, grpc.StatusCode.DEADLINE_EXCEEDED),

@@ -32,6 +32,7 @@ EXPECTED_CODES = {
     "ProfileMismatch": "FAILED_PRECONDITION",
     "ModelError": "INTERNAL",
     "MissingDependency": "INTERNAL",
+    "WorkerLost": "UNAVAILABLE",
     "TransportError": "UNKNOWN",
     "Unavailable": "UNAVAILABLE",
     "Timeout": "DEADLINE_EXCEEDED",
@@ -49,7 +50,9 @@ def test_codes_and_reasons_are_part_of_the_protocol() -> None:
 
 
 def test_only_passing_conditions_are_retried() -> None:
-    assert {row.reason for row in STATUSES if row.retryable} == {"Unavailable", "Overloaded"}
+    assert {row.reason for row in STATUSES if row.retryable} == {
+        "Unavailable", "Overloaded", "WorkerLost",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ALL_ERRORS, ids=lambda kind: kind.__name__)
