@@ -31,7 +31,7 @@ from fpcodec.evaluation.results import ResultRow, bytes_at_drop, read_rows
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "measurements.md")
-RUNS = ("yolox_nano_coco", "bccd")
+RUNS = ("yolox_nano_coco", "bccd", "tiny")
 """Folders of results that ``fpcodec bench rd`` wrote."""
 
 
@@ -79,8 +79,8 @@ def headline(name: str) -> str:
     ))  # fmt: skip
 
 
-PLAIN_PICTURES = ("webp", "jpeg", "avif", "jxl")
-"""At the network's size with the codec's usual chroma."""
+PLAIN_PICTURES = ("webp", "jpeg", "jpeg 4:4:4", "avif", "jxl")
+"""At the network's size."""
 
 
 def shown_families(compared: Comparisons) -> list[str]:

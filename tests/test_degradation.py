@@ -23,8 +23,8 @@ from fpcodec.data import SceneConfig, generate_scene, write_coco
 from fpcodec.data.coco import CocoBox, CocoCategory, CocoDataset, CocoImage
 from fpcodec.detections import Detections
 from fpcodec.errors import InputError
-from fpcodec.evaluation.levels import degradation
 from fpcodec.evaluation.environment import Environment
+from fpcodec.evaluation.levels import degradation
 from fpcodec.evaluation.levels.degradation import (
     Degradation,
     DegradedPyramids,
