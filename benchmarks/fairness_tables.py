@@ -10,15 +10,16 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from markdown_tables import markdown
 from measured_run import DROP, Run, drop_of, mean_bytes
 
 from fpcodec.evaluation.bd_rate import BytesRatio
-from fpcodec.evaluation.curves import BEST_PICTURE, log_bytes_at, named_curve, picture_rows
-from fpcodec.evaluation.results import ResultRow, bytes_at_drop
+from fpcodec.evaluation.curves import BEST_PICTURE, named_curve, picture_rows
+from fpcodec.evaluation.results import ResultRow, bytes_at_drop, log_bytes_at
 from fpcodec.evaluation.rivals.jpeg_xl import EFFORT
 from fpcodec.evaluation.rivals.pictures import AVIF_SPEED, WEBP_METHOD
 
@@ -28,14 +29,6 @@ DOCUMENT = ROOT / "docs" / "fairness.md"
 
 WORST_DROP = 2.0
 """Settings that lose more are not looked at where intervals are summed up."""
-
-
-def markdown(
-    head: Sequence[str], rows: Sequence[Sequence[str]], text_columns: Collection[int] = (0,)
-) -> str:
-    """A table; text columns are flush left, numbers flush right."""
-    aligned = ["---" if i in text_columns else "---:" for i in range(len(head))]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, aligned, *rows))
 
 
 def fitted(run: Run) -> str:

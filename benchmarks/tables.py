@@ -11,10 +11,12 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
+
+from markdown_tables import markdown
 
 from fpcodec.evaluation.curves import BEST_PICTURE
 from fpcodec.evaluation.report import (
@@ -26,19 +28,14 @@ from fpcodec.evaluation.report import (
     source_markdown,
     verdict,
 )
-from fpcodec.evaluation.results import ResultRow, bytes_at_drop, read_rows
+from fpcodec.evaluation.report.tables import drop_cell
+from fpcodec.evaluation.results import bytes_at_drop, read_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "measurements.md")
 RUNS = ("yolox_nano_coco", "bccd", "tiny")
 """Folders of results that ``fpcodec bench rd`` wrote."""
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; the first column is text, the others numbers."""
-    lines = [head, ["---", *("---:" for _ in head[1:])], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def made_by(command: str | None, sha: str | None) -> str:
@@ -48,12 +45,6 @@ def made_by(command: str | None, sha: str | None) -> str:
 
 def points(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
-
-
-def drop_text(row: ResultRow) -> str:
-    if row.drop is None:
-        return ""
-    return f"{row.drop.value:.2f} [{row.drop.low:.2f}, {row.drop.high:.2f}]"
 
 
 @cache
@@ -117,7 +108,7 @@ def levels() -> str:
             (
                 row.name,
                 *(points(row.ap[key]) for key in ("ap", "ap_small", "ap_medium", "ap_large")),
-                drop_text(row),
+                drop_cell(row).text,
             )
             for row in rows
         ],
@@ -208,7 +199,7 @@ def ablation() -> str:
         size, symbols = row.sent_bytes, row.symbols
         rows.append((
             entry["variant"], entry["change"], f"{reached:,.0f}", f"{reached / full:.3f}",
-            f"{size.mean:,.0f}" if size else "", drop_text(row),
+            f"{size.mean:,.0f}" if size else "", drop_cell(row).text,
             f"{symbols.mean:,.0f}" if symbols else "",
         ))  # fmt: skip
     head = ("variant", "what changes", "bytes at 1.0 AP", "of full",

@@ -16,7 +16,8 @@ from typing import Any, Literal
 import numpy as np
 
 from fpcodec.errors import InputError, MissingDependency
-from fpcodec.evaluation.curves import Curve, Hull, log_bytes_at
+from fpcodec.evaluation.curves import Curve
+from fpcodec.evaluation.results import Hull, log_bytes_at
 
 Method = Literal["pchip", "akima"]
 METHODS: tuple[Method, ...] = ("pchip", "akima")

@@ -39,6 +39,12 @@ class Interval:
     high: float
     draws: int
 
+    @classmethod
+    def of(cls, value: float, drops: Floats) -> Interval:
+        """Around a drop, from the drop in each draw."""
+        low, high = np.nanpercentile(drops, [2.5, 97.5])
+        return cls(value, float(low), float(high), len(drops))
+
 
 def paired_drops(
     reference: Matches, settings: Mapping[str, Matches], *, draws: int = 1000, seed: int = 0
@@ -68,9 +74,7 @@ def paired_drops(
     intervals = {}
     for name, matches in settings.items():
         drops = reference_draws - weighted_ap(matches, weights)
-        low, high = np.nanpercentile(drops, [2.5, 97.5])
-        value = reference_ap - average_precision(matches)
-        intervals[name] = Interval(value, float(low), float(high), draws)
+        intervals[name] = Interval.of(reference_ap - average_precision(matches), drops)
     return intervals
 
 

@@ -6,18 +6,14 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from fpcodec.errors import InputError
-from fpcodec.evaluation.results import ResultRow, pareto_hull
+from fpcodec.evaluation.results import Hull, ResultRow, log_bytes_at, pareto_hull
 
 Floats = npt.NDArray[np.float64]
-Hull = tuple[tuple[float, float], ...]
-"""Vertices (log bytes, drop): bytes rise, drops fall."""
-
 BEST_PICTURE = "best picture"
 """Name of the curve that may choose any picture format and quality at every drop."""
 
@@ -104,14 +100,6 @@ class Curve:
 def _hull(log_bytes: list[float], drops: list[float]) -> Hull:
     pairs = zip(log_bytes, drops, strict=True)
     return tuple(pareto_hull((x, y) for x, y in pairs if math.isfinite(y)))
-
-
-def log_bytes_at(hull: Hull, drop: float) -> float | None:
-    """Logarithm of the bytes at a drop, linear between vertices; None outside the hull."""
-    for (x0, y0), (x1, y1) in pairwise(hull):
-        if y1 <= drop <= y0:
-            return x0 + (y0 - drop) / (y0 - y1) * (x1 - x0)
-    return hull[0][0] if len(hull) == 1 and hull[0][1] == drop else None
 
 
 def is_point(row: ResultRow) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ import numpy as np
 
 from fpcodec.detections import Detections
 from fpcodec.errors import InputError
+from fpcodec.files import replacing
 
 _FIELDS = ("counts", "boxes", "scores", "labels")
 UNREADABLE = (
@@ -41,14 +41,8 @@ def write_detections(path: Path | str, settings: Mapping[str, Sequence[Detection
         arrays[f"{index}.labels"] = np.concatenate(
             [np.zeros(0, np.int64), *(x.labels for x in found)]
         )
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-        temporary.replace(target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"detections cannot be written to {target}: {error}") from error
+    with replacing(target) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def read_detections(path: Path | str) -> dict[str, list[Detections]]:

@@ -22,6 +22,10 @@ ROWS, DRAWS = "rows.json", "draws.npz"
 """Files of a run's folder: its rows, and the drop of AP per bootstrap draw."""
 
 
+Hull = Sequence[tuple[float, float]]
+"""Vertices (log bytes, drop): bytes rise, drops fall."""
+
+
 @dataclass(frozen=True)
 class Spread:
     """Mean, median and 95th percentile of a quantity over images."""
@@ -167,12 +171,16 @@ def bytes_at_drop(rows: Iterable[ResultRow], drop: float = 1.0) -> float | None:
         for row in rows
         if row.drop is not None and row.sent_bytes is not None and row.sent_bytes.mean > 0
     ]
-    hull = pareto_hull(points)
+    size = log_bytes_at(pareto_hull(points), drop)
+    return None if size is None else math.exp(size)
+
+
+def log_bytes_at(hull: Hull, drop: float) -> float | None:
+    """Logarithm of the bytes at a drop, linear between vertices; None outside the hull."""
     for (x0, y0), (x1, y1) in pairwise(hull):
         if y1 <= drop <= y0:
-            share = 0.0 if y0 == y1 else (y0 - drop) / (y0 - y1)
-            return math.exp(x0 + share * (x1 - x0))
-    return math.exp(hull[0][0]) if len(hull) == 1 and hull[0][1] == drop else None
+            return x0 + (y0 - drop) / (y0 - y1) * (x1 - x0)
+    return hull[0][0] if len(hull) == 1 and hull[0][1] == drop else None
 
 
 def pareto_hull(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -65,9 +65,7 @@ class Score:
     def drop_from(self, reference: Score) -> tuple[Interval, Floats]:
         """The drop from a reference scored on the same draws: interval, and drop per draw."""
         drops = reference.draws - self.draws
-        low, high = np.nanpercentile(drops, [2.5, 97.5])
-        value = reference.own - self.own
-        return Interval(value, float(low), float(high), len(drops)), drops
+        return Interval.of(reference.own - self.own, drops), drops
 
 
 def score_detections(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from fpcodec.data.coco import CocoDataset
 from fpcodec.evaluation.environment import Environment
@@ -22,7 +21,7 @@ from fpcodec.evaluation.runner import (
 from fpcodec.evaluation.scoring import Bootstrap, write_draws
 from fpcodec.evaluation.traces import Trace, read_traces, write_traces
 from fpcodec.evaluation.ways import Way, Workplace
-from fpcodec.evaluation.ways.base import load_profiles
+from fpcodec.evaluation.ways.base import detector_identity, load_profiles
 from fpcodec.executor import Executor, run_all
 
 SHARD_IMAGES = 5
@@ -63,8 +62,7 @@ class Study:
             "images": [[x.id, x.file_name] for x in self.dataset.images],
             "folder": str(self.dataset.folder.resolve()),
             "profiles": {
-                label: [x.stream_id.hex(), _files_of(x.detector_config)]
-                for label, x in profiles.items()
+                label: [x.stream_id.hex(), detector_identity(x)] for label, x in profiles.items()
             },
             "code": [environment.git_sha, dict(environment.packages)],
             "threads": self.threads,
@@ -143,8 +141,3 @@ def measure_shard(study: Study, path: Path) -> None:
     """Measure a few images and write their traces; runs in a worker."""
     workplace = Workplace.open(study.profiles, study.threads)
     write_traces(path, measure(workplace, study.dataset, study.ways))
-
-
-def _files_of(config: Mapping[str, Any]) -> Sequence[Any]:
-    """What tells one detector from another, JSON-able."""
-    return [config.get("kind"), config.get("source"), config.get("files")]

@@ -17,7 +17,6 @@ from functools import lru_cache
 from pathlib import Path
 from time import process_time
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -26,7 +25,7 @@ from fpcodec.detections import Detections
 from fpcodec.detectors.base import Detector
 from fpcodec.errors import InputError
 from fpcodec.evaluation.average_precision import evaluate_ap, require_coco_eval
-from fpcodec.evaluation.detection_files import read_detections, write_detections
+from fpcodec.evaluation.detection_files import UNREADABLE, read_detections, write_detections
 from fpcodec.evaluation.environment import Environment
 from fpcodec.evaluation.levels.degradation import (
     Degradation,
@@ -294,5 +293,5 @@ def _readable(file: Path) -> Iterator[None]:
     """Turns what numpy says of a damaged file into a line for people."""
     try:
         yield
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+    except UNREADABLE as error:
         raise InputError(f"{file} cannot be read ({error}); delete it and run again") from error

@@ -22,10 +22,10 @@ from fpcodec.evaluation.curves import (
     BEST_PICTURE,
     Curve,
     best_single_picture,
-    log_bytes_at,
     named_curve,
 )
 from fpcodec.evaluation.report.source import FEATURES, PICTURE, ResultSet
+from fpcodec.evaluation.results import log_bytes_at
 
 HEADLINE_DROPS = (0.5, 1.0, 2.0)
 REFERENCE_DROP = 1.0

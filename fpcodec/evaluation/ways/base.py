@@ -197,7 +197,7 @@ def load_profiles(folders: Mapping[str, Path]) -> dict[str, Profile]:
     profiles = {label: Profile.load(folder) for label, folder in folders.items()}
     first_label, first = next(iter(profiles.items()))
     for label, profile in profiles.items():
-        if _detector_of(profile) != _detector_of(first):
+        if detector_identity(profile) != detector_identity(first):
             raise InputError(
                 f"profiles {first_label} and {label} were made for different detectors; "
                 "compare them in two runs"
@@ -205,10 +205,10 @@ def load_profiles(folders: Mapping[str, Path]) -> dict[str, Profile]:
     return profiles
 
 
-def _detector_of(profile: Profile) -> tuple[Any, ...]:
-    """What makes a detector the same, wherever its files lie."""
+def detector_identity(profile: Profile) -> list[Any]:
+    """What makes a profile's detector the same, wherever its files lie; JSON-able."""
     config = profile.detector_config
-    return config.get("kind"), config.get("source"), config.get("files"), profile.spec
+    return [*(config.get(key) for key in ("kind", "source", "files")), profile.spec.to_dict()]
 
 
 @contextmanager
