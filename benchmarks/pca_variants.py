@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from fpcodec.calibration.counting import fit_tables
 from fpcodec.calibration.schedule import RESPONSE_FLOOR, quality_schedule
-from fpcodec.codecs.chunked import ChunkedCodec
+from fpcodec.codecs.chunked import ChunkedCodec, Quantise
 from fpcodec.codecs.chunks import QuantisedLevel
 from fpcodec.codecs.coefficients import group_bounds
 from fpcodec.codecs.pca import PcaCodec, highest_nearby
@@ -74,19 +74,21 @@ class TrueResponse(PcaCodec):
         super().__init__(like.spec, tensors, like.recoverer)
         self._detector = detector
 
-    def quantise(
-        self, pyramid: Pyramid, quality: int, names: Sequence[str]
-    ) -> dict[str, QuantisedLevel]:
-        """Integers of the named levels; needs every coded level in the pyramid."""
+    def prepare(self, pyramid: Pyramid, names: Sequence[str]) -> Quantise:
+        """Run the head once; needs every coded level in the pyramid."""
         peaks = response_peaks(self._detector, pyramid)
-        thresholds = self.tensors["thresholds"][quality]
-        return {
-            name: self.quantise_level(
-                name, pyramid.levels[name],
-                np.searchsorted(thresholds, peaks[name]).astype(np.uint8), quality,
-            )
-            for name in names
-        }  # fmt: skip
+
+        def quantise(quality: int, some: Sequence[str]) -> dict[str, QuantisedLevel]:
+            thresholds = self.tensors["thresholds"][quality]
+            return {
+                name: self.quantise_level(
+                    name, pyramid.levels[name],
+                    np.searchsorted(thresholds, peaks[name]).astype(np.uint8), quality,
+                )
+                for name in some
+            }  # fmt: skip
+
+        return quantise
 
 
 def response_peaks(detector: Detector, pyramid: Pyramid) -> dict[str, Array]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fpcodec.codecs.base import Limits
 from fpcodec.errors import (
@@ -95,6 +95,16 @@ def chunk_bytes(data: bytes, names: Sequence[str]) -> dict[str, int]:
     pixels = MAX_SIDE**2
     limits = Limits(max(len(data), 1), max_image_pixels=pixels, max_network_pixels=pixels)
     return {names[x.level]: len(x.data or b"") for x in read_frame(data, limits).chunks}
+
+
+def frame_bytes(
+    image_size: tuple[int, int], network_size: tuple[int, int], lengths: Sequence[int]
+) -> int:
+    """Length of the frame of chunks of these lengths."""
+    empty = Chunk(0, False, False, b"")
+    chunks = tuple(replace(empty, level=len(lengths) - 1 - i) for i in range(len(lengths)))
+    frame = Frame(0, bytes(STREAM_PREFIX_BYTES), 0, image_size, network_size, chunks)
+    return len(write_frame(frame)) + sum(x + len(_varint(x)) - 1 for x in lengths)
 
 
 def checksum(data: bytes) -> bytes:

@@ -68,8 +68,11 @@ class Table:
 
     def cost_bits(self, contexts: Contexts, symbols: Symbols) -> float:
         """Ideal code length of the symbols under this table, in bits."""
-        counts = self.counts[contexts, symbols]
-        return float((TABLE_BITS - np.log2(counts)).sum())
+        return float(self.symbol_bits(contexts, symbols).sum())
+
+    def symbol_bits(self, contexts: Contexts, symbols: Symbols) -> npt.NDArray[np.float64]:
+        """Ideal code length of each symbol under this table, in bits."""
+        return np.asarray(TABLE_BITS - np.log2(self.counts[contexts, symbols]))
 
 
 def table_from_counts(counts: npt.NDArray[Any], strength: float = 4.0) -> Table:

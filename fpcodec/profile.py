@@ -2,6 +2,8 @@
 
     profile.json        what is here: format version, codec, detector, measured facts, sha256s
     codec.safetensors   the codec's tensors and tables, and the recoverer's weights
+    analysis.onnx       of a learned codec, what the edge runs, and
+    synthesis.onnx      what the server runs; either may be absent on the other side
     edge.onnx ...       the detector's files, named in profile.json
 
 ``stream_id`` covers only what both sides must share to decode; every file has a sha256 beside it.
@@ -23,6 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fpcodec.codecs.chunks import CODEC_NAMES
+from fpcodec.codecs.graphs import ANALYSIS_FILE, SYNTHESIS_FILE, LearnedGraphs
+from fpcodec.codecs.learned import LearnedCodec
 from fpcodec.codecs.pca import PcaCodec
 from fpcodec.codecs.uniform import UniformCodec
 from fpcodec.embedded import embedded_folder
@@ -93,7 +97,8 @@ class Profile:
                 if key.startswith(_RECOVERY)
             }
             own = {k: v for k, v in tensors.items() if not k.startswith(_RECOVERY)}
-            codec = make_codec(int(manifest["codec_id"]), spec, own, recovery)
+            graphs = LearnedGraphs(folder, _graph_hashes(manifest["files"]))
+            codec = make_codec(int(manifest["codec_id"]), spec, own, recovery, graphs)
             profile = cls(
                 name=str(manifest["name"]),
                 codec=codec,
@@ -117,7 +122,8 @@ class Profile:
         """Write the profile as a folder, whole or not at all.
 
         Args:
-            path: The folder; an old profile there is replaced, any other folder is not.
+            path: The folder; an old profile there is replaced, any other folder is not. A learned
+                codec's graphs come along, those that its folder has.
             detector: Whose files are exported into it; None copies those of ``self.path``.
 
         Returns:
@@ -137,6 +143,8 @@ class Profile:
                 config = detector.export(scratch)
             elif self.path is not None:
                 _copy_detector_files(self.path, scratch)
+            if isinstance(self.codec, LearnedCodec):
+                _copy_graphs(self.codec.graphs.folder, scratch)
             self._write_tensors(scratch / TENSORS)
             manifest = self._manifest(config, scratch)
             (scratch / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
@@ -165,15 +173,31 @@ class Profile:
             "files": {x.name: _sha256(x) for x in sorted(folder.iterdir()) if x.name != MANIFEST},
         }
 
-    def verify(self) -> None:
+    def verify(self, *, skip_absent: bool = False) -> None:
         """Check every file against its sha256.
+
+        Args:
+            skip_absent: Let files be missing, as the other side's may.
 
         Raises:
             ProfileError: A file is missing or was changed.
         """
         if self.path is None:
             raise ProfileError("this profile is not in a folder; save it first")
-        _check_files(self.path)
+        _check_files(self.path, skip_absent=skip_absent)
+
+    def open_codec(self, threads: int | None = None, providers: Sequence[str] = ()) -> Codec:
+        """The codec, its networks, where it has any, run as a detector's would be.
+
+        ``codec`` itself runs them on one thread of the CPU.
+
+        Args:
+            threads: Threads within an operator; None for the runtime's choice.
+            providers: onnxruntime execution providers in order of preference.
+        """
+        if isinstance(self.codec, LearnedCodec):
+            return self.codec.with_runtime(threads, providers)
+        return self.codec
 
     def open_detector(
         self, role: str = "both", threads: int | None = None, providers: Sequence[str] = ()
@@ -207,18 +231,42 @@ def make_codec(
     spec: PyramidSpec,
     tensors: Mapping[str, npt.NDArray[Any]],
     recovery: Mapping[str, npt.NDArray[np.float32]],
+    graphs: LearnedGraphs | None = None,
 ) -> Codec:
     """Build a codec from its tensors.
+
+    Args:
+        codec_id: Which one.
+        spec: The pyramids.
+        tensors: The codec's own.
+        recovery: The recoverer's; ``learned`` has none, and what there is serves the
+            comparison with interpolation.
+        graphs: Of ``learned``.
 
     Raises:
         ProfileError: The codec id is unknown, or a tensor is missing.
     """
-    kinds = {1: UniformCodec, 2: PcaCodec}
-    if codec_id not in kinds:
-        raise ProfileError(f"codec id {codec_id} is unknown; this release has 1 (uniform), 2 (pca)")
+    if codec_id not in CODEC_NAMES:
+        known = ", ".join(f"{number} ({name})" for number, name in CODEC_NAMES.items())
+        raise ProfileError(f"codec id {codec_id} is unknown; this release has {known}")
+    if codec_id == LearnedCodec.codec_id:
+        if graphs is None:
+            raise ProfileError("codec id 3 (learned) needs its graphs; load it from its folder")
+        return LearnedCodec(spec, tensors, graphs)
+    kind = UniformCodec if codec_id == UniformCodec.codec_id else PcaCodec
     recoverer = InterpolationRecoverer(spec, recovery)
     recoverer.require_complete()
-    return kinds[codec_id](spec, tensors, recoverer)
+    return kind(spec, tensors, recoverer)
+
+
+def _graph_hashes(files: Mapping[str, str]) -> dict[str, str]:
+    return {x: files[x] for x in (ANALYSIS_FILE, SYNTHESIS_FILE) if x in files}
+
+
+def _copy_graphs(source: Path, target: Path) -> None:
+    for name in (ANALYSIS_FILE, SYNTHESIS_FILE):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
 
 
 def require_free(folder: Path) -> None:

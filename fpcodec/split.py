@@ -13,6 +13,9 @@ from fpcodec.detectors.base import Image
 from fpcodec.profile import Profile
 from fpcodec.pyramid import Pyramid
 
+DEFAULT_QUALITY = 0.5
+"""In [0, 1], where neither a quality nor a budget is given."""
+
 
 @dataclass(frozen=True)
 class EncodedFrame:
@@ -64,24 +67,33 @@ class EdgeHalf:
     ) -> None:
         self.profile = profile
         self.detector = profile.open_detector("edge", threads, providers)
+        self.codec = profile.open_codec(threads, providers)
 
     def encode(
-        self, image: Image, *, quality: float = 0.5, levels: Sequence[str] | None = None
+        self,
+        image: Image,
+        *,
+        quality: float | None = None,
+        levels: Sequence[str] | None = None,
+        max_bytes: int | None = None,
     ) -> EncodedFrame:
         """Turn one image into a frame.
 
         Args:
             image: Shape (H, W, 3), uint8, RGB.
-            quality: In [0, 1].
+            quality: In [0, 1]; None for 0.5, or for what ``max_bytes`` has room for.
             levels: Key levels; None for all. Only what they need is computed.
+            max_bytes: Longest frame, in place of a quality.
 
         Raises:
-            InputError: The image, the quality or a level cannot be used.
+            InputError: The image, the quality, a level or the budget cannot be used.
         """
+        if quality is None and max_bytes is None:
+            quality = DEFAULT_QUALITY
         start = time.perf_counter()
         pyramid = self.detector.extract(image, levels)
         extracted = time.perf_counter()
-        data = self.profile.codec.encode(pyramid, quality, levels)
+        data = self.codec.encode(pyramid, quality, levels, max_bytes=max_bytes)
         done = time.perf_counter()
         coarsest_first = chunk_bytes(data, self.profile.spec.names)
         sizes = dict(reversed(coarsest_first.items()))
@@ -112,14 +124,24 @@ class ServerHalf:
     ) -> None:
         self.profile, self.limits, self._clock = profile, limits or Limits(), clock
         self.detector = profile.open_detector("server", threads, providers)
+        self.codec = profile.open_codec(threads, providers)
 
-    def infer(self, frame: bytes, checkpoint: Callable[[], None] | None = None) -> ServerAnswer:
+    def infer(
+        self,
+        frame: bytes,
+        checkpoint: Callable[[], None] | None = None,
+        *,
+        partial: bool = False,
+    ) -> ServerAnswer:
         """Turn one frame into detections.
 
         Args:
             frame: The bytes of one ``.fpc`` frame.
             checkpoint: Called between stages; what it raises ends the work, so that nothing is
                 spent on an answer which nobody waits for any more.
+            partial: Take a frame whose last chunks have not arrived, or whose chunks are damaged:
+                what arrived with its chain of parents is used, the rest recovered, and
+                ``levels_ignored`` says why. The frame's header must be whole.
 
         Raises:
             FormatError: The bytes are not a usable frame.
@@ -128,11 +150,11 @@ class ServerHalf:
         """
         check = checkpoint or _go_on
         start = self._clock()
-        codec = self.profile.codec
+        codec = self.codec
         # A frame that the detector cannot take must not cost its decoding.
-        header = codec.header(frame, self.limits)
+        header = codec.header(frame, self.limits, partial=partial)
         geometry = self.detector.geometry(header.image_size, header.network_size)
-        decoded = codec.decode(frame, self.limits)
+        decoded = codec.decode(frame, self.limits, partial=partial)
         at_decoded = self._clock()
         check()
         pyramid = codec.reconstruct([decoded], [geometry])[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import lzma
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ from fpcodec.entropy import (
     Table,
     table_from_counts,
 )
-from fpcodec.profile import Profile
+from fpcodec.profile import MANIFEST, Profile
 from fpcodec.pyramid import ImageGeometry, LevelSpec, Pyramid, PyramidSpec, derive
 from fpcodec.reconstruct.interpolation import resize_bilinear
 
@@ -40,6 +41,7 @@ SPEC = PyramidSpec(
     )
 )
 GEOMETRY = ImageGeometry(IMAGE, NETWORK, NETWORK)
+GOLDEN = Path(__file__).parent / "golden"
 
 
 def backends() -> list[Backend]:
@@ -163,6 +165,23 @@ def kit_profile(codec: str) -> Profile:
     return calibrate(
         FakeDetector(), images, kit_folder() / codec, codec=codec, key_level_seconds=0.2
     )
+
+
+def unpack_golden(kind: str, folder: Path) -> Path:
+    """A golden profile's files, unpacked into a folder; the folder."""
+    for file in (GOLDEN / kind).iterdir():
+        if file.suffix == ".xz":
+            (folder / file.stem).write_bytes(lzma.decompress(file.read_bytes()))
+    (folder / MANIFEST).write_bytes((GOLDEN / kind / MANIFEST).read_bytes())
+    return folder
+
+
+@cache
+def golden_learned() -> Profile:
+    """The golden learned profile, for tests that have no torch; do not write into its folder."""
+    folder = kit_folder() / "learned"
+    folder.mkdir()
+    return Profile.load(unpack_golden("learned", folder))
 
 
 def random_tables(components: int, seed: int) -> dict[str, Table]:

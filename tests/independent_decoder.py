@@ -36,12 +36,14 @@ def decode(frame: bytes, profile_dir: Path) -> dict:
         above = parent if header["parents"] >> i & 1 else None
         start, case = f"tables.{name}.", (int(above is not None), header["quality"] // 32)
         rows = {k[len(start) :]: v[case] for k, v in tensors.items() if k.startswith(start)}
-        pca = header["codec_id"] == 2
-        count = tensors[f"{name}.basis"].shape[1] if pca else levels[i]["channels"]
+        kind = header["codec_id"]
+        wide = {2: f"{name}.basis", 3: f"{name}.gains"}.get(kind)
+        count = tensors[wide].shape[1] if wide else levels[i]["channels"]
         symbols[name], depth, classes = read_chunk(data, (count, *sizes[i]), rows, has_map, above)
         parent = (depth, classes if has_map else None)
         if has_map:
-            known = tensors["steps"].shape[1] if pca else 4
+            steps = {2: "steps", 3: f"{name}.steps"}.get(kind)
+            known = tensors[steps].shape[1] if steps else 4
             require(classes.max(initial=0) < known, "InvalidField: step class")
             maps[name] = classes
     return header | {"symbols": symbols, "step_maps": maps}

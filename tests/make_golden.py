@@ -1,9 +1,9 @@
 """Makes the golden files once; never over them: a format that changed is a new codec id.
 
-    python tests/make_golden.py tests/golden
+    python tests/make_golden.py tests/golden [CODEC...]
 
-writes, for each codec, a profile folder (its tensors packed with xz), frames, and the integers
-that they decode to.
+writes, for each codec, a profile folder (its tensors and graphs packed with xz), frames, the
+integers that they decode to, and for ``learned``, which needs torch, the features of some of them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fpcodec.calibration import calibrate
 from fpcodec.codecs.base import Decoded
 from fpcodec.codecs.chunks import QuantisedLevel
 from fpcodec.codecs.coefficients import group_bounds
-from fpcodec.profile import MANIFEST, TENSORS
+from fpcodec.profile import MANIFEST, Profile
 from fpcodec.pyramid import ImageGeometry, LevelSpec, PyramidSpec
 
 NETWORK = (96, 64)
@@ -36,6 +36,8 @@ SPEC = PyramidSpec(
         LevelSpec("p6", 64, 72, derived_from="p5"),
     )
 )
+KINDS = ("uniform", "pca", "learned")
+FEATURES = "features.npz"
 FRAMES = {
     "all": (None, 200),
     "low": (None, 10),
@@ -46,13 +48,19 @@ FRAMES = {
 }
 
 
+def whole(level: QuantisedLevel) -> QuantisedLevel:
+    """The level with all its components, those that are zero too."""
+    missing = (level.components or len(level.symbols)) - len(level.symbols)
+    symbols = np.pad(level.symbols, ((0, missing), (0, 0), (0, 0)))
+    return QuantisedLevel(symbols, level.classes)
+
+
 def with_escapes(levels: dict[str, QuantisedLevel]) -> dict[str, QuantisedLevel]:
     """The levels with values of every size put in."""
     large = [16, -17, 32, -33, 255, -256, 4000, -70_000, (1 << 22) - 1, 1 - (1 << 22)]
     out = {}
     for name, level in levels.items():
-        missing = (level.components or len(level.symbols)) - len(level.symbols)
-        symbols = np.pad(level.symbols, ((0, missing), (0, 0), (0, 0)))
+        symbols = level.symbols.copy()
         flat = symbols.reshape(len(symbols), -1)
         for index, value in enumerate(large):
             flat[index * 7 % len(flat), index * 5 % flat.shape[1]] = value
@@ -71,6 +79,30 @@ def digest(decoded: Decoded) -> str:
     return total.hexdigest()
 
 
+def fit_learned(start: Profile, out: Path) -> Profile:
+    """A learned profile that has its path beside the closed form, as after some training."""
+    import torch
+
+    from fpcodec.training.export import export_profile
+    from fpcodec.training.initial import initial_network
+    from fpcodec.training.network import NetworkConfig
+
+    torch.manual_seed(7)
+    tensors = start.codec.tensors
+    counts = tuple(tensors[f"{x}.basis"].shape[1] for x in start.spec.coded_names)
+    width = (4,) * len(counts)
+    config = NetworkConfig(counts, width, 8, classes=tensors["steps"].shape[1])
+    network = initial_network(start.spec, tensors, config)
+    with torch.no_grad():
+        for part in (*network.analysis.levels.values(), *network.synthesis.leave.values()):
+            last = getattr(part, "leave", part)
+            last.weight.normal_(0, 0.03)
+        for gain in network.quantiser.gain.values():
+            gain.uniform_(-0.1, 0.1)
+    pyramids = [make_pyramid(seed, start.spec, GEOMETRY) for seed in range(900, 916)]
+    return export_profile(network, start, pyramids, out)
+
+
 def make(kind: str, folder: Path) -> None:
     """Write one codec's golden files."""
     folder.mkdir(parents=True)  # fails where it is: golden files are never made anew
@@ -79,20 +111,44 @@ def make(kind: str, folder: Path) -> None:
         images = write_images(scratch / "images", 16)
         detector = FakeDetector(SPEC, NETWORK)
         detector.export_files = {}
+        closed_form = "pca" if kind == "learned" else kind
         profile = calibrate(
-            detector, images, scratch / kind, codec=kind, name=f"golden-{kind}",
+            detector, images, scratch / closed_form, codec=closed_form, name=f"golden-{kind}",
             keep_variance=1.0, key_level_seconds=0.0,
         )  # fmt: skip
+        if kind == "learned":
+            profile = fit_learned(profile, scratch / kind)
         if len(group_bounds(profile.codec.coder.components["p5"])) != 8:
             sys.exit(f"{kind} does not have all eight groups on p5")
-        packed = lzma.compress((scratch / kind / TENSORS).read_bytes(), preset=9)
-        (folder / f"{TENSORS}.xz").write_bytes(packed)
-        (folder / MANIFEST).write_bytes((scratch / kind / MANIFEST).read_bytes())
+        for file in (scratch / kind).iterdir():
+            if file.name == MANIFEST:
+                (folder / MANIFEST).write_bytes(file.read_bytes())
+            else:
+                packed = lzma.compress(file.read_bytes(), preset=9)
+                (folder / f"{file.name}.xz").write_bytes(packed)
+        write_frames(profile, folder)
+        if kind == "learned":
+            np.savez_compressed(folder / FEATURES, **features_of(profile, folder))
+
+
+def features_of(profile: Profile, folder: Path) -> dict[str, np.ndarray]:
+    """What a learned profile makes of two golden frames, by frame and level."""
+    codec, out = profile.codec, {}
+    for frame in ("best", "ends"):
+        decoded = codec.decode((folder / f"{frame}.fpc").read_bytes())
+        levels = codec.reconstruct([decoded], [GEOMETRY])[0].levels
+        out |= {f"{frame}.{name}": levels[name] for name in SPEC.coded_names}
+    return out
+
+
+def write_frames(profile: Profile, folder: Path) -> None:
+    """Write frames, their integers, and what is to be known of them."""
     codec = profile.codec
     facts = {}
     for index, (frame_name, (levels, quality)) in enumerate(FRAMES.items()):
         names = SPEC.coded_names if levels is None else levels
         quantised = codec.quantise(make_pyramid(500 + index, SPEC, GEOMETRY), quality, names)
+        quantised = {x: whole(level) for x, level in quantised.items()}
         if frame_name in ("all", "one"):
             quantised = with_escapes(quantised)
         data = codec.coder.write(quantised, quality, GEOMETRY.image_size, NETWORK)
@@ -113,13 +169,13 @@ def make(kind: str, folder: Path) -> None:
 
 
 def main() -> None:
-    """Make both codecs' files under the folder named on the command line."""
-    target = Path(sys.argv[1])
-    for kind in ("uniform", "pca"):
+    """Make the named codecs' files, or all, under the folder named on the command line."""
+    target, kinds = Path(sys.argv[1]), sys.argv[2:] or KINDS
+    for kind in kinds:
         if (target / kind).exists():
             sys.exit(f"{target / kind} exists; golden files are made once: a changed format takes "
                      "a new codec id, and its own folder")  # fmt: skip
-    for kind in ("uniform", "pca"):
+    for kind in kinds:
         make(kind, target / kind)
 
 

@@ -60,6 +60,14 @@ def test_quality_out_of_range(quality: str, photo: Path) -> None:
     assert "not in [0, 1]" in refusal("encode", photo, f"--quality={quality}")
 
 
+def test_a_quality_and_a_budget(photo: Path) -> None:
+    assert "exclude each other" in refusal("encode", photo, "--quality=0.5", "--max-bytes=900")
+
+
+def test_a_budget_below_the_smallest_frame(photo: Path) -> None:
+    assert "below the smallest frame" in refusal("encode", photo, "--max-bytes=12")
+
+
 @pytest.mark.parametrize("levels", ["p9", "p3,p9", "huge", ",", ""])
 def test_unknown_levels(levels: str, photo: Path) -> None:
     refusal("encode", photo, f"--levels={levels}")

@@ -1,10 +1,9 @@
-"""Golden files: frames of codec ids 1 and 2 decode to the same integers for ever, everywhere."""
+"""Golden files: frames of codec ids 1, 2 and 3 decode to the same integers for ever, everywhere."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import lzma
 import os
 import subprocess
 import sys
@@ -13,17 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from core_kit import backends, kit_profile, make_pyramid
+from core_kit import GOLDEN, backends, golden_learned, kit_profile, make_pyramid, unpack_golden
 from independent_decoder import decode as independent_decode
-from make_golden import FRAMES, SPEC, digest
+from make_golden import FEATURES, FRAMES, GEOMETRY, KINDS, SPEC, digest
 
 from fpcodec.bitstream import read_frame
 from fpcodec.codecs.chunks import CODEC_NAMES, QuantisedLevel
 from fpcodec.codecs.coefficients import group_bounds
-from fpcodec.profile import MANIFEST, TENSORS, Profile
+from fpcodec.profile import Profile
 
-GOLDEN = Path(__file__).parent / "golden"
-KINDS = ("uniform", "pca")
 CASES = [(kind, frame) for kind in KINDS for frame in FRAMES]
 each_frame = pytest.mark.parametrize(("kind", "frame"), CASES, ids=lambda x: str(x))
 each_backend = pytest.mark.parametrize("backend", backends(), ids=lambda x: type(x).__name__)
@@ -32,13 +29,7 @@ each_backend = pytest.mark.parametrize("backend", backends(), ids=lambda x: type
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The golden profiles with their tensors unpacked."""
-    out = {}
-    for kind in KINDS:
-        out[kind] = tmp_path_factory.mktemp(kind)
-        (out[kind] / MANIFEST).write_bytes((GOLDEN / kind / MANIFEST).read_bytes())
-        packed = (GOLDEN / kind / f"{TENSORS}.xz").read_bytes()
-        (out[kind] / TENSORS).write_bytes(lzma.decompress(packed))
-    return out
+    return {kind: unpack_golden(kind, tmp_path_factory.mktemp(kind)) for kind in KINDS}
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +62,7 @@ def assert_integers(found: dict, maps: dict, kind: str, frame: str) -> None:
 
 
 def test_the_codec_ids_are_those_of_the_format(profiles):
-    for codec_id, kind in ((1, "uniform"), (2, "pca")):
+    for codec_id, kind in ((1, "uniform"), (2, "pca"), (3, "learned")):
         assert CODEC_NAMES[codec_id] == kind
         assert profiles[kind].codec.codec_id == codec_id
 
@@ -106,6 +97,18 @@ def test_golden_integers_encode_to_the_bytes(profiles, kind, frame, backend):
     assert data == (GOLDEN / kind / f"{frame}.fpc").read_bytes()
 
 
+def test_learned_integers_give_the_golden_features(profiles):
+    codec = profiles["learned"].codec
+    with np.load(GOLDEN / "learned" / FEATURES) as expected:
+        assert {key.split(".")[0] for key in expected} == {"best", "ends"}
+        for key in expected:
+            frame, name = key.split(".")
+            decoded = codec.decode((GOLDEN / "learned" / f"{frame}.fpc").read_bytes())
+            found = codec.reconstruct([decoded], [GEOMETRY])[0].levels[name]
+            scale = float(np.abs(expected[key]).max())
+            np.testing.assert_allclose(found, expected[key], rtol=0, atol=1e-4 * scale)
+
+
 @each_frame
 def test_a_decoder_written_from_the_specification_reads_the_same(folders, kind, frame):
     data = (GOLDEN / kind / f"{frame}.fpc").read_bytes()
@@ -119,9 +122,10 @@ def test_a_decoder_written_from_the_specification_reads_the_same(folders, kind, 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("quality", [0.0, 0.3, 0.77, 1.0])
 def test_a_decoder_written_from_the_specification_reads_fresh_frames(kind, quality):
-    profile = kit_profile(kind)
+    profile = golden_learned() if kind == "learned" else kit_profile(kind)
     for seed, levels in enumerate((None, ("p3", "p5"), ("p4",), ("p3",))):
-        data = profile.codec.encode(make_pyramid(600 + seed), quality, levels)
+        pyramid = make_pyramid(600 + seed, profile.spec)
+        data = profile.codec.encode(pyramid, quality, levels)
         own, found = profile.codec.decode(data), independent_decode(data, profile.path)
         assert own.symbols.keys() == found["symbols"].keys()
         assert own.step_maps.keys() == found["step_maps"].keys()
@@ -183,7 +187,7 @@ def test_the_golden_frames_reach_every_part_of_the_format(profiles, kind):
     frames = [read_frame((GOLDEN / kind / f"{x}.fpc").read_bytes()) for x in FRAMES]
     chunks = [chunk for frame in frames for chunk in frame.chunks]
     assert {chunk.has_parent for chunk in chunks} == {False, True}
-    assert {chunk.has_map for chunk in chunks} == {kind == "pca"}
+    assert {chunk.has_map for chunk in chunks} == {kind != "uniform"}
     largest = max(int(abs(x.symbols).max()) for x in integers(kind, "all").values())
     assert largest == (1 << 22) - 1, "escapes of every length"
     assert profiles[kind].spec == SPEC

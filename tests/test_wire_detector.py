@@ -62,6 +62,14 @@ def test_the_wire_changes_nothing(profile: Profile, server: CodecServer) -> None
     assert min(remote.reply.timings_ms[stage] for stage in ("decode", "head")) > 0
 
 
+def test_frames_can_be_given_a_length(profile: Profile, server: CodecServer) -> None:
+    client = EdgeClient(server.address, deadline_s=30)
+    with SplitClient(profile, server.address, client=client, threads=1) as split:
+        assert 0.97 * 900 <= split.detect(IMAGE, max_bytes=900).frame_bytes <= 900
+        with pytest.raises(errors.InputError, match="smallest frame"):
+            split.detect(IMAGE, max_bytes=9)
+
+
 def test_another_profile_is_noticed_before_anything_is_sent(
     profile: Profile, loop_thread: LoopThread
 ) -> None:

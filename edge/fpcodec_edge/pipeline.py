@@ -78,22 +78,29 @@ class SplitClient:
         return self._agreement
 
     def detect(
-        self, image: Image, *, quality: float = 0.5, levels: Sequence[str] | None = None
+        self,
+        image: Image,
+        *,
+        quality: float | None = None,
+        levels: Sequence[str] | None = None,
+        max_bytes: int | None = None,
     ) -> SplitReply:
         """Find objects in one image.
 
         Args:
             image: Shape (H, W, 3), uint8, RGB.
-            quality: In [0, 1]; more is more bytes; see ``Codec.encode``.
+            quality: In [0, 1]; more is more bytes; see ``Codec.encode``. None for 0.5, or for
+                what ``max_bytes`` has room for.
             levels: Level names to send; None for all coded levels.
+            max_bytes: Longest frame, in place of a quality.
 
         Raises:
-            InputError: The image, the quality or a level cannot be used.
+            InputError: The image, the quality, a level or the budget cannot be used.
             ProfileMismatch: The server has another profile.
             TransportError: No answer; the class says why.
         """
         self.connect()
-        frame = self._half.encode(image, quality=quality, levels=levels)
+        frame = self._half.encode(image, quality=quality, levels=levels, max_bytes=max_bytes)
         reply = self._client.infer(frame.data)
         return SplitReply(reply, len(frame.data), frame.chunk_bytes, frame.timings_ms)
 

@@ -38,10 +38,11 @@ def fit_tables(
     fitter = TableFitter(codec.components)
     stride = 1 if len(pyramids) <= _FEW else 2
     for index, pyramid in enumerate(pyramids):
+        quantise = codec.prepare(pyramid, spec.coded_names)
         for bucket in range(index % stride, BUCKETS, stride):
             width = 256 // BUCKETS
             quality = bucket * width + int(rng.integers(width))
-            levels = codec.quantise(pyramid, quality, spec.coded_names)
+            levels = quantise(quality, spec.coded_names)
             count = partial(count_frame, spec=spec, levels=levels, quality=quality)
             fitter.count(partial(count, parents=True))
             if stride == 1 or index % 4 < 2:

@@ -9,7 +9,9 @@ from fpcodec.calibration.schedule import RESPONSE_FLOOR
 from fpcodec.pyramid import Array
 
 _WEIGHT_FLOOR = 0.02
-_REACH = 8.0  # deviations: features have heavy tails
+REACH = 8.0
+"""Deviations of a component that its magnitude is expected to stay within: tails are heavy."""
+
 _PROBE_POSITIONS = 4096  # of a level per image: enough, and large levels would take all the time
 
 
@@ -67,7 +69,7 @@ class LevelStatistics:
         Returns:
             The basis, shape (C, K), float32: orthogonal columns whose length is the root mean
             component deviation of all C components, so that steps mean the same on every level.
-            The reach, shape (K,), float32: ``_REACH`` deviations of each component in that unit.
+            The reach, shape (K,), float32: ``REACH`` deviations of each component in that unit.
         """
         mean = self.mean
         covariance = self._moment / self._count - np.outer(mean, mean)
@@ -78,7 +80,7 @@ class LevelStatistics:
         unit = np.sqrt(total / len(values))
         count = min(count, most, len(values))
         basis = vectors[:, ::-1][:, :count] * unit
-        reach = _REACH * np.sqrt(values[:count]) / unit
+        reach = REACH * np.sqrt(values[:count]) / unit
         return np.asarray(basis, np.float32), np.asarray(reach, np.float32)
 
     def probe(self) -> Array:

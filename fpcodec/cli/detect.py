@@ -10,12 +10,13 @@ import typer
 from fpcodec.cli.options import (
     Images,
     Levels,
+    MaxBytes,
     ProfileFolder,
     Providers,
-    Quality,
+    QualityOrBudget,
     Threads,
     check_images,
-    check_quality,
+    check_rate,
     open_profile,
 )
 from fpcodec.cli.output import note, print_json, track
@@ -31,7 +32,8 @@ def detect(
         str, typer.Option("--server", "-s", metavar="HOST:PORT", help="A running `fpcodec serve`.")
     ],
     profile: ProfileFolder = None,
-    quality: Quality = 0.5,
+    quality: QualityOrBudget = None,
+    max_bytes: MaxBytes = None,
     levels: Levels = "all",
     deadline: Annotated[
         float, typer.Option(metavar="SECONDS", help="For each request, retries included.")
@@ -44,9 +46,9 @@ def detect(
     Example:  fpcodec detect a.jpg b.jpg --server 127.0.0.1:50051 --levels auto
     """
     check_images(images)
-    check_quality(quality)
+    check_rate(quality, max_bytes)
     loaded = open_profile(profile)
-    from fpcodec.cli.level_choice import LevelChoice
+    from fpcodec.cli.level_choice import LevelChoice, unless_all
     from fpcodec.errors import InputError
     from fpcodec.images import load_image
     from fpcodec.split import EdgeHalf
@@ -65,7 +67,8 @@ def detect(
                 note(f"error: {error}")
                 unread += 1
                 continue
-            frame = edge.encode(picture, quality=quality, levels=choice.next())
+            levels_now = unless_all(choice.next(), loaded)
+            frame = edge.encode(picture, quality=quality, levels=levels_now, max_bytes=max_bytes)
             reply = client.infer(frame.data)
             choice.observe(reply.detections)
             print_json({"image": str(path), **_report(frame, reply, loaded.labels)}, indent=None)

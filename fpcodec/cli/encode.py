@@ -12,12 +12,13 @@ from fpcodec.cli.options import (
     Images,
     Json,
     Levels,
+    MaxBytes,
     ProfileFolder,
     Providers,
-    Quality,
+    QualityOrBudget,
     Threads,
     check_images,
-    check_quality,
+    check_rate,
     open_profile,
 )
 from fpcodec.cli.output import note, print_json, track, write_bytes
@@ -26,7 +27,8 @@ from fpcodec.cli.output import note, print_json, track, write_bytes
 def encode(
     images: Images,
     profile: ProfileFolder = None,
-    quality: Quality = 0.5,
+    quality: QualityOrBudget = None,
+    max_bytes: MaxBytes = None,
     levels: Levels = "all",
     out: Annotated[
         Path | None,
@@ -36,21 +38,21 @@ def encode(
     provider: Providers = None,
     as_json: Json = False,
 ) -> None:
-    """Write one .fpc frame per image.
+    """Write one .fpc frame per image, of a quality or of at most so many bytes.
 
-    Example:  fpcodec encode photo.jpg --quality 0.3 --levels medium,large --out frames
+    Example:  fpcodec encode photo.jpg --max-bytes 2000 --levels medium,large --out frames
     """
     check_images(images)
-    check_quality(quality)
+    check_rate(quality, max_bytes)
     loaded = open_profile(profile)
-    from fpcodec.cli.level_choice import fixed_levels
+    from fpcodec.cli.level_choice import fixed_levels, unless_all
     from fpcodec.images import load_image
     from fpcodec.split import EdgeHalf
 
-    chosen = fixed_levels(levels, loaded)
+    chosen = unless_all(fixed_levels(levels, loaded), loaded)
     edge = EdgeHalf(loaded, threads=threads, providers=provider or ())
     for path, target in track(frame_files(images, out), "Encoding", len(images)):
-        frame = edge.encode(load_image(path), quality=quality, levels=chosen)
+        frame = edge.encode(load_image(path), quality=quality, levels=chosen, max_bytes=max_bytes)
         write_bytes(target, frame.data)
         report = {
             "image": str(path),

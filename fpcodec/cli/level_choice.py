@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fpcodec.errors import InputError
@@ -22,6 +23,11 @@ def fixed_levels(text: str, profile: Profile) -> tuple[str, ...]:
     if isinstance(chosen, AutoLevels):
         raise InputError("levels 'auto' follow a server's answers; name levels or scales here")
     return chosen
+
+
+def unless_all(levels: Sequence[str], profile: Profile) -> Sequence[str] | None:
+    """The levels, or None for all of them: then a byte budget may leave the finest out."""
+    return None if set(levels) == set(profile.spec.coded_names) else levels
 
 
 class LevelChoice:

@@ -25,6 +25,21 @@ Quality = Annotated[
     float,
     typer.Option("--quality", "-q", metavar="Q", help="0 (smallest frames) to 1 (best)."),
 ]
+QualityOrBudget = Annotated[
+    float | None,
+    typer.Option(
+        "--quality", "-q", metavar="Q", show_default=False,
+        help="0 (smallest frames) to 1 (best); 0.5 unless --max-bytes is given.",
+    ),
+]  # fmt: skip
+MaxBytes = Annotated[
+    int | None,
+    typer.Option(
+        "--max-bytes", metavar="N", min=1, show_default=False,
+        help="Longest frame, in place of --quality: the best that fits. Of 'all' levels the "
+        "finest are left out where there is no room for them.",
+    ),
+]  # fmt: skip
 Levels = Annotated[
     str,
     typer.Option(
@@ -58,13 +73,22 @@ def open_profile(folder: Path | None) -> Profile:
 
 
 def profile_folder(folder: Path | None) -> Path:
-    """The folder itself; an embedded profile's for None, or for its name where no folder has it."""
-    from fpcodec.embedded import EMBEDDED, embedded_folder
+    """The folder itself; an embedded profile's for None, or for its name where no folder has it.
+
+    Raises:
+        ProfileError: It is a recipe: there is no detector to run.
+    """
+    from fpcodec.embedded import EMBEDDED, RECIPES, embedded_folder
+    from fpcodec.errors import ProfileError
+    from fpcodec.recipes import RECIPE
 
     if folder is None:
         return embedded_folder()
-    named = str(folder) in EMBEDDED and not folder.exists()
-    return embedded_folder(str(folder)) if named else folder
+    name, exists = str(folder), folder.exists()
+    if (folder / RECIPE).is_file() if exists else name in RECIPES:
+        raise ProfileError(f"profile {name} lacks its detector, which its publisher offers; get "
+                           f"both with: fpcodec profiles get {name} --out DIR")  # fmt: skip
+    return embedded_folder(name) if name in EMBEDDED and not exists else folder
 
 
 def check_quality(quality: float) -> float:
@@ -77,6 +101,20 @@ def check_quality(quality: float) -> float:
 
     quality_byte(quality)
     return quality
+
+
+def check_rate(quality: float | None, max_bytes: int | None) -> None:
+    """Find a useless quality or budget before any work starts.
+
+    Raises:
+        InputError: The quality is not in [0, 1], or a budget was given besides.
+    """
+    from fpcodec.errors import InputError
+
+    if quality is not None:
+        check_quality(quality)
+        if max_bytes is not None:
+            raise InputError("--quality and --max-bytes exclude each other; give one of them")
 
 
 def check_images(paths: Sequence[Path]) -> None:

@@ -81,23 +81,43 @@ class Codec(Protocol):
         """The pyramids this codec was fitted to."""
 
     def encode(
-        self, pyramid: Pyramid, quality: float, levels: Sequence[str] | None = None
+        self,
+        pyramid: Pyramid,
+        quality: float | None = None,
+        levels: Sequence[str] | None = None,
+        *,
+        max_bytes: int | None = None,
     ) -> bytes:
         """Code the key levels of a pyramid as one ``.fpc`` frame.
+
+        Give a quality, or the longest frame that may come out. A budget of 200 bytes or more is
+        filled to within 3 % (or a 32-bit word per chunk), wherever it lies between the smallest
+        frame and the largest; in a smaller one, words are too coarse for that.
 
         Args:
             pyramid: Holds at least the levels to send.
             quality: In [0, 1]; more is more bytes. Neighbouring qualities of a nearly empty
                 frame may differ by a few bytes the other way.
-            levels: Level names to send; None for every coded level that the pyramid holds.
+            levels: Level names to send; None for every coded level that the pyramid holds, less
+                the finest ones that a budget has no room for.
+            max_bytes: Most bytes of the frame; it finds the quality.
 
         Raises:
             InputError: A level is absent, derived, or holds NaN or infinity; the quality is out
-                of range.
+                of range; the budget is below the smallest frame; quality and budget are both
+                given, or neither.
         """
 
-    def header(self, frame: bytes, limits: Limits | None = None) -> Frame:
+    def blank_frame(self, geometry: ImageGeometry) -> bytes:
+        """A frame of every coded level, all zeros: no network and no features are needed."""
+
+    def header(self, frame: bytes, limits: Limits | None = None, *, partial: bool = False) -> Frame:
         """Parse a frame and check all that can be checked without decoding it.
+
+        Args:
+            frame: The bytes of one frame.
+            limits: What this receiver accepts; None for the defaults.
+            partial: Accept lost or damaged chunks, marking them; the header must be whole.
 
         Raises:
             FormatError: The bytes are not a usable frame; the subclass says why.

@@ -1,9 +1,9 @@
-"""What ``uniform`` and ``pca`` share: from pyramids to frames and back, around their quantisers."""
+"""What all codecs share: from pyramids to frames and back, around their quantisers."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -12,15 +12,19 @@ import numpy.typing as npt
 
 from fpcodec.bitstream import Frame
 from fpcodec.codecs.base import ClassMap, Decoded, Integers, Limits, quality_byte
+from fpcodec.codecs.budget import fit_budget
 from fpcodec.codecs.chunks import ChunkCoder, QuantisedLevel, select_levels
 from fpcodec.codecs.coefficients import STEP_CLASSES
 from fpcodec.codecs.identity import stream_id
 from fpcodec.codecs.tables import CodecTables
 from fpcodec.entropy import Backend
+from fpcodec.errors import InputError
 from fpcodec.pyramid import Array, ImageGeometry, Pyramid, PyramidSpec
 from fpcodec.reconstruct.base import Recoverer
 
 Tensors = Mapping[str, npt.NDArray[Any]]
+Quantise = Callable[[int, Sequence[str]], dict[str, QuantisedLevel]]
+"""Wire quality and level names to the integers of one pyramid."""
 
 
 class ChunkedCodec(ABC):
@@ -39,6 +43,9 @@ class ChunkedCodec(ABC):
     codec_id: ClassVar[int]
     edge_only: ClassVar[tuple[str, ...]] = ()
     """Last parts of the names of tensors that a decoder does without."""
+    quality_step: ClassVar[int] = 1
+    """Qualities ``n * quality_step`` to the next such one, itself left out, give the same integers:
+    a byte budget need try only one of them. Divides 256."""
     writes_parents: ClassVar[bool] = True
     """Whether ``encode`` lets a level lean on the next coarser one."""
 
@@ -91,29 +98,64 @@ class ChunkedCodec(ABC):
             self.codec_id, self.spec, self.components, tables, self.stream_id, self.step_classes
         )
 
+    def prepare(self, pyramid: Pyramid, names: Sequence[str]) -> Quantise:
+        """Do once for the named levels what no quality changes; the rest is what is returned."""
+        return lambda quality, some: {
+            name: self._quantise(name, pyramid.levels[name], quality) for name in some
+        }
+
     def quantise(
         self, pyramid: Pyramid, quality: int, names: Sequence[str]
     ) -> dict[str, QuantisedLevel]:
         """Integers of the named levels at a wire quality."""
-        return {name: self._quantise(name, pyramid.levels[name], quality) for name in names}
+        return self.prepare(pyramid, names)(quality, names)
 
     def encode(
-        self, pyramid: Pyramid, quality: float, levels: Sequence[str] | None = None
+        self,
+        pyramid: Pyramid,
+        quality: float | None = None,
+        levels: Sequence[str] | None = None,
+        *,
+        max_bytes: int | None = None,
     ) -> bytes:
         """Code the key levels as one frame; see ``Codec.encode``."""
+        if (quality is None) == (max_bytes is None):
+            raise InputError(
+                "give a quality in [0, 1] or max_bytes, the longest frame; one of them"
+            )
         names = select_levels(self.spec, levels, pyramid.levels)
         Pyramid(self.spec, {x: pyramid.levels[x] for x in names}, pyramid.geometry).require_finite()
-        wire = quality_byte(quality)
-        quantised = self.quantise(pyramid, wire, names)
-        geometry = pyramid.geometry
+        if max_bytes is not None:
+            return fit_budget(self, pyramid, names, max_bytes, may_drop=levels is None)
+        wire = quality_byte(0.0 if quality is None else quality)
+        return self.write(self.quantise(pyramid, wire, names), wire, pyramid.geometry)
+
+    def write(
+        self, quantised: Mapping[str, QuantisedLevel], quality: int, geometry: ImageGeometry
+    ) -> bytes:
+        """Code integers as one frame.
+
+        Args:
+            quantised: By level name.
+            quality: 0..255 as on the wire.
+            geometry: Of the pyramid.
+        """
         return self.coder.write(
-            quantised, wire, geometry.image_size, geometry.network_size, self._backend,
+            quantised, quality, geometry.image_size, geometry.network_size, self._backend,
             parents=self.writes_parents,
         )  # fmt: skip
 
-    def header(self, frame: bytes, limits: Limits | None = None) -> Frame:
+    def blank_frame(self, geometry: ImageGeometry) -> bytes:
+        """A frame of every coded level, all zeros: no network and no features are needed."""
+        blank = {}
+        for name, count in self.components.items():
+            _, height, width = self.spec.shape(name, geometry.network_size)
+            blank[name] = QuantisedLevel(np.zeros((count, height, width), np.int32))
+        return self.write(blank, 0, geometry)
+
+    def header(self, frame: bytes, limits: Limits | None = None, *, partial: bool = False) -> Frame:
         """Parse and check a frame without decoding it; see ``Codec.header``."""
-        return self.coder.header(frame, limits)
+        return self.coder.header(frame, limits, partial=partial)
 
     def decode(
         self, frame: bytes, limits: Limits | None = None, *, partial: bool = False

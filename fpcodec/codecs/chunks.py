@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from fpcodec.bitstream import STREAM_PREFIX_BYTES, Chunk, Frame, read_frame, write_frame
 from fpcodec.codecs.base import ClassMap, Decoded, Integers, Limits
-from fpcodec.codecs.coefficients import STEP_CLASSES, LevelPlanes, code_level
+from fpcodec.codecs.coefficients import STEP_CLASSES, LevelPlanes, code_level, group_bounds
 from fpcodec.codecs.tables import CodecTables, TableSet
-from fpcodec.entropy import Backend, SymbolCoder, SymbolReader, SymbolWriter, default_backend
+from fpcodec.entropy import (
+    Backend,
+    Contexts,
+    SymbolCoder,
+    SymbolMeter,
+    SymbolReader,
+    Symbols,
+    SymbolWriter,
+    Table,
+    default_backend,
+)
 from fpcodec.errors import (
     InputError,
     InvalidField,
@@ -42,6 +54,44 @@ class QuantisedLevel:
     classes: ClassMap | None = None
     components: int | None = None
     depth: Integers | None = None
+
+
+@dataclass(frozen=True)
+class ChunkEstimate:
+    """What a chunk costs by its tables.
+
+    Attributes:
+        size_bytes: The ideal code length rounded up to the coder's 32-bit words. A real chunk is
+            rarely a word longer; it is shorter where it would end in zero bytes, which are not
+            stored.
+        group_bits: Per group the bits of each position that has it, in raster order, escapes not
+            included.
+    """
+
+    size_bytes: int
+    group_bits: tuple[npt.NDArray[np.float64], ...]
+
+
+class _GroupMeter(SymbolMeter):
+    """A meter that keeps what each position of each group costs."""
+
+    def __init__(self, components: int, tables: TableSet) -> None:
+        super().__init__()
+        self.group_bits: list[npt.NDArray[np.float64]] = []
+        self._bounds = group_bounds(components)
+        self._groups = {id(table) for name, table in tables.items() if name.startswith("group")}
+
+    def code(self, table: Table, contexts: Contexts, symbols: Symbols | None) -> Symbols:
+        """Add the cost of these symbols."""
+        if symbols is None or id(table) not in self._groups:
+            return super().code(table, contexts, symbols)
+        # Groups are coded in order, each in one pass, component by component.
+        start, stop = self._bounds[len(self.group_bits)]
+        bits = table.symbol_bits(contexts, symbols).reshape(stop - start, -1)
+        self.group_bits.append(bits.sum(axis=0))
+        self.bits += float(bits.sum())
+        self.symbols += len(symbols)
+        return symbols
 
 
 @dataclass(frozen=True)
@@ -93,6 +143,20 @@ class ChunkCoder:
             self.codec_id, self._stream_prefix, quality, image_size, network_size, tuple(chunks)
         )
         return write_frame(frame)
+
+    def estimate(
+        self, levels: Mapping[str, QuantisedLevel], quality: int, *, parents: bool = True
+    ) -> dict[str, ChunkEstimate]:
+        """What each chunk that ``write`` would make costs, coarsest first, without coding it."""
+        out = {}
+        parent: LevelPlanes | None = None
+        for name in order_levels(self.spec, levels):
+            tables = self.tables.get(name, parent is not None, quality)
+            meter = _GroupMeter(self.components[name], tables)
+            planes = code_quantised(meter, tables, levels[name], parent)
+            out[name] = ChunkEstimate(4 * math.ceil(meter.bits / 32), tuple(meter.group_bits))
+            parent = planes if parents else None
+        return out
 
     def read(
         self,

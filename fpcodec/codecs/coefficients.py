@@ -144,7 +144,7 @@ def code_level(
         parent_class = np.zeros_like(step) if above is None else _lift(above, height, width) + 1
         step = _code_map(coder, tables["map"], parent_class, classes)
     if depth is None and flat is not None:
-        depth = _depths(flat, bounds).reshape(height, width)
+        depth = group_depths(flat, bounds).reshape(height, width)
     depth = _code_depth(coder, tables["depth"], step, parent_depth, depth)
     out = np.zeros((components, height * width), np.int32) if flat is None else flat
     depths, step_flat = depth.ravel(), step.ravel()
@@ -226,8 +226,8 @@ def _code_map(coder: SymbolCoder, table: Table, above: Plane, classes: Plane | N
     return out
 
 
-def _depths(flat: npt.NDArray[np.int32], bounds: list[tuple[int, int]]) -> Plane:
-    """Groups up to the last one that holds a non-zero value, per position."""
+def group_depths(flat: npt.NDArray[np.int32], bounds: list[tuple[int, int]]) -> Plane:
+    """Groups up to the last one that holds a non-zero value, per position of (K, H * W)."""
     depth = np.zeros(flat.shape[1], np.int32)
     for group, (start, stop) in enumerate(bounds):
         if stop <= len(flat):

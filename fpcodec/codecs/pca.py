@@ -42,6 +42,7 @@ class PcaCodec(ChunkedCodec):
 
     codec_id = 2
     edge_only = ("probe", "reach", "thresholds")
+    quality_step = 4  # of calibration's schedule; where steps differ, a budget passes over some
 
     def _check(self) -> None:
         for name in self.spec.coded_names:

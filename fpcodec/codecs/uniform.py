@@ -14,7 +14,7 @@ import numpy.typing as npt
 from fpcodec.codecs.base import ClassMap, Integers
 from fpcodec.codecs.chunked import ChunkedCodec
 from fpcodec.codecs.chunks import QuantisedLevel
-from fpcodec.codecs.tables import bucket_of
+from fpcodec.codecs.tables import BUCKETS, bucket_of
 from fpcodec.errors import ProfileError
 from fpcodec.pyramid import Array
 
@@ -37,6 +37,7 @@ class UniformCodec(ChunkedCodec):
     """
 
     codec_id = 1
+    quality_step = 256 // BUCKETS
 
     def _check(self) -> None:
         for name in self.spec.coded_names:

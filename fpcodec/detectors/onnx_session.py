@@ -25,7 +25,7 @@ from fpcodec.errors import ModelError
 MAX_SUBGRAPH_BYTES = 256 * 1024 * 1024
 """Most model bytes that pruned sessions of one graph may hold together."""
 
-# Message -> (field, number, type or message name, repeated): what pruning reads of onnx.proto.
+# Message -> (field, number, type or message name, repeated): what is read of onnx.proto here.
 # Everything else passes through protobuf as unknown fields, unchanged.
 _SCHEMA: dict[str, tuple[tuple[str, int, str, bool], ...]] = {
     "Model": (("graph", 7, "Graph", False),),
@@ -38,10 +38,11 @@ _SCHEMA: dict[str, tuple[tuple[str, int, str, bool], ...]] = {
     "Node": (
         ("input", 1, "string", True),
         ("output", 2, "string", True),
+        ("op_type", 4, "string", False),
         ("attribute", 5, "Attribute", True),
     ),
     "Attribute": (("g", 6, "Graph", False), ("graphs", 11, "Graph", True)),
-    "Tensor": (("name", 8, "string", False),),
+    "Tensor": (("dims", 1, "int64", True), ("name", 8, "string", False)),
     "Value": (("name", 1, "string", False),),
 }
 
@@ -146,8 +147,10 @@ class SubgraphSessions:
     def run(
         self, feeds: Mapping[str, npt.NDArray[Any]], outputs: Sequence[str]
     ) -> dict[str, npt.NDArray[Any]]:
-        """Run for some outputs; see ``run_session``."""
-        return run_session(self.session(outputs), feeds, outputs)
+        """Run for some outputs; see ``run_session``. Inputs that they do not need are left out."""
+        session = self.session(outputs)
+        taken = {item.name for item in session.get_inputs()}
+        return run_session(session, {k: v for k, v in feeds.items() if k in taken}, outputs)
 
     def session(self, outputs: Sequence[str]) -> ort.InferenceSession:
         """The session that computes these outputs and nothing besides.
@@ -185,12 +188,13 @@ def prune(model: bytes, outputs: Iterable[str]) -> bytes:
         ModelError: The bytes are no ONNX model, or an output is not in it.
     """
     wanted = frozenset(outputs)
-    message = _parse(model, wanted)
+    message = parse_model(model, wanted)
     graph = message.graph
     nodes = needed_nodes(graph.node, wanted)
     used = {name for node in nodes for name in node_inputs(node)} | wanted
     _keep(graph.node, nodes)
     _keep(graph.initializer, [item for item in graph.initializer if item.name in used])
+    _keep(graph.input, [item for item in graph.input if item.name in used])
     _keep(graph.output, [item for item in graph.output if item.name in wanted])
     return bytes(message.SerializeToString())
 
@@ -205,13 +209,17 @@ def computed_outputs(model: bytes, outputs: Iterable[str]) -> frozenset[str]:
         ModelError: The bytes are no ONNX model, or an output is not in it.
     """
     wanted = frozenset(outputs)
-    graph = _parse(model, wanted).graph
+    graph = parse_model(model, wanted).graph
     made = {name for node in needed_nodes(graph.node, wanted) for name in node.output}
     return frozenset(value.name for value in graph.output if value.name in made | wanted)
 
 
-def _parse(model: bytes, outputs: frozenset[str]) -> Any:
-    """Read a model and check that it has some outputs."""
+def parse_model(model: bytes, outputs: frozenset[str]) -> Any:
+    """Read of a model what ``_SCHEMA`` names, and check that it has some outputs.
+
+    Raises:
+        ModelError: The bytes are no ONNX model, or an output is not in it.
+    """
     message = _model_class()()
     try:
         message.ParseFromString(model)
@@ -270,6 +278,7 @@ def _keep(field: Any, items: list[Any]) -> None:
 def _model_class() -> Any:
     """Message class of the sliver of ``ModelProto`` that pruning reads."""
     types = descriptor_pb2.FieldDescriptorProto
+    scalars = {"string": types.TYPE_STRING, "int64": types.TYPE_INT64}
     file = descriptor_pb2.FileDescriptorProto(name="sliver.proto", package="sliver")
     file.syntax = "proto2"
     for name, fields in _SCHEMA.items():
@@ -277,8 +286,8 @@ def _model_class() -> Any:
         for field_name, number, kind, repeated in fields:
             field = message.field.add(name=field_name, number=number)
             field.label = types.LABEL_REPEATED if repeated else types.LABEL_OPTIONAL
-            field.type = types.TYPE_STRING if kind == "string" else types.TYPE_MESSAGE
-            if kind != "string":
+            field.type = scalars.get(kind, types.TYPE_MESSAGE)
+            if kind not in scalars:
                 field.type_name = f".sliver.{kind}"
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)

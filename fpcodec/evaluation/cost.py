@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from fpcodec.codecs.base import Codec, quality_byte
 from fpcodec.codecs.chunked import ChunkedCodec
 from fpcodec.codecs.chunks import count_frame
+from fpcodec.codecs.graphs import ANALYSIS_FILE, SYNTHESIS_FILE
+from fpcodec.codecs.learned import LearnedCodec
 from fpcodec.codecs.pca import PcaCodec
 from fpcodec.detectors.base import Detector
 from fpcodec.entropy import SymbolMeter
+from fpcodec.evaluation.graph_macs import convolution_macs
 from fpcodec.pyramid import Pyramid
+from fpcodec.reconstruct.learned import synthesis_feeds
 
 if TYPE_CHECKING:
     from fpcodec.evaluation.ways import Way, Workplace
@@ -43,11 +49,15 @@ def meter_frame(
 
 def analysis_macs(codec: Codec, pyramid: Pyramid, levels: Sequence[str] | None = None) -> int:
     """Multiply-accumulates of a codec's analysis and probe on the edge."""
+    if isinstance(codec, LearnedCodec):
+        return _analysis_graph_macs(codec, pyramid, levels or codec.spec.coded_names)
     return _transform_macs(codec, pyramid, levels, probe=2)
 
 
 def synthesis_macs(codec: Codec, pyramid: Pyramid, levels: Sequence[str] | None = None) -> int:
-    """Multiply-accumulates of a codec's synthesis on the server."""
+    """Multiply-accumulates of a codec's synthesis on the server; of all levels if learned."""
+    if isinstance(codec, LearnedCodec):
+        return _synthesis_graph_macs(codec, pyramid)
     return _transform_macs(codec, pyramid, levels, probe=0)
 
 
@@ -61,6 +71,19 @@ def _transform_macs(
         channels, height, width = codec.spec.shape(name, pyramid.geometry.network_size)
         total += height * width * channels * (codec.components[name] + probe)
     return total
+
+
+def _analysis_graph_macs(codec: LearnedCodec, pyramid: Pyramid, levels: Sequence[str]) -> int:
+    size = pyramid.geometry.network_size
+    feeds = {x: np.zeros((1, *codec.spec.shape(x, size)), np.float32) for x in levels}
+    outputs = [f"{what}_{x}" for x in levels for what in ("components", "importance")]
+    return convolution_macs(codec.graphs.folder / ANALYSIS_FILE, feeds, outputs)
+
+
+def _synthesis_graph_macs(codec: LearnedCodec, pyramid: Pyramid) -> int:
+    size = pyramid.geometry.network_size
+    feeds = synthesis_feeds(codec.spec, codec.components, size, [{}])
+    return convolution_macs(codec.graphs.folder / SYNTHESIS_FILE, feeds, codec.spec.coded_names)
 
 
 def network_macs(detector: Detector, levels: Sequence[str] | None = None) -> dict[str, int]:

@@ -9,20 +9,17 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 import grpc
-import numpy as np
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from fpcodec import __version__
 from fpcodec.address import join_address, split_address
 from fpcodec.codecs.base import Limits
 from fpcodec.errors import InputError
-from fpcodec.pyramid import Pyramid
 from fpcodec.v1 import codec_pb2_grpc
 from fpcodec_server.admission import WorkPool
 from fpcodec_server.service import SERVICE_NAME, CodecServicer, InferenceHalf, ServedProfile
 
 if TYPE_CHECKING:
-    from fpcodec.detectors.base import Detector
     from fpcodec.profile import Profile
 
 DEFAULT_LISTEN = "127.0.0.1:50051"
@@ -159,19 +156,10 @@ def _load_server_half(
     from fpcodec.split import ServerHalf  # brings the inference runtime
 
     half = ServerHalf(profile, threads=threads, providers=providers, limits=limits)
-    half.infer(_blank_frame(profile, half.detector))
-    return half
-
-
-def _blank_frame(profile: Profile, detector: Detector) -> bytes:
-    """A frame without features: it proves the profile, and pays for the first run's set-up."""
+    # A frame without features proves the profile, and pays for the first run's set-up.
     side = profile.spec.size_divisor
-    geometry = detector.geometry((side, side))
-    levels = {
-        name: np.zeros(profile.spec.shape(name, geometry.network_size), np.float32)
-        for name in profile.spec.coded_names
-    }
-    return profile.codec.encode(Pyramid(profile.spec, levels, geometry), 0.0)
+    half.infer(profile.codec.blank_frame(half.detector.geometry((side, side))))
+    return half
 
 
 def _channel_options(max_receive_bytes: int) -> list[tuple[str, int]]:

@@ -1,0 +1,1 @@
+"""Training the learned codec; needs torch, which the extra ``train`` installs."""

@@ -1,0 +1,384 @@
+"""The learned codec as a torch network: analysis, quantiser, rate and synthesis.
+
+Read it from top to bottom. At initialisation it is the closed form: analysis is the ``pca`` basis
+and probe, synthesis its inverse, every residual path is zero or nearly so. Training moves it all.
+
+Shapes: N images, C channels, K components, (H, W) positions of a level.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fpcodec.codecs.coefficients import group_bounds
+from fpcodec.codecs.learned import ROUNDING
+
+Levels = dict[str, Tensor]
+
+NEAR = 0.8
+"""Width in steps of the surroundings of a rounding decision where a magnitude has a gradient."""
+
+SHARPNESS = 2.0
+"""How fast the importance's say over the class fades away from a threshold."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes of the network.
+
+    Attributes:
+        components: Components per level, finest first.
+        analysis_width: Hidden channels of each level's analysis, finest first.
+        synthesis_width: Hidden channels of the synthesis.
+        synthesis_blocks: Blocks per level in the synthesis' last stage.
+        classes: Step classes.
+        anchors: Qualities at which steps and thresholds are parameters; between them they are
+            interpolated.
+    """
+
+    components: tuple[int, ...]
+    analysis_width: tuple[int, ...]
+    synthesis_width: int = 64
+    synthesis_blocks: int = 1
+    classes: int = 3
+    anchors: int = 9
+
+
+def _silent(inputs: int, outputs: int) -> nn.Conv2d:
+    """A pointwise convolution that gives zero until it is trained."""
+    layer = nn.Conv2d(inputs, outputs, 1)
+    for values in layer.parameters():
+        nn.init.zeros_(values)
+    return layer
+
+
+class LevelAnalysis(nn.Module):
+    """Features of one level to components and importance.
+
+    The linear part is a basis; a small convolutional path adds to it. Importance is a linear
+    probe on the features and their absolute values, to which the path adds too; its highest value
+    in each 3 x 3 surroundings is what the step map is made of.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, channels: int, components: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(1, channels, 1, 1))
+        self.register_buffer("scale", torch.ones(1, channels, 1, 1))
+        self.basis = nn.Conv2d(channels, components, 1, bias=False)
+        self.probe = nn.Conv2d(2 * channels, 1, 1)
+        self.enter = nn.Conv2d(channels, width, 1)
+        self.look = nn.Conv2d(width, width, 5, padding=2, groups=width)
+        self.leave = _silent(width, components + 1)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (N, C, H, W) to components (N, K, H, W) and importance (N, 1, H, W)."""
+        centred = features - self.mean
+        hidden = functional.relu(self.enter(centred * self.scale))
+        added = self.leave(functional.relu(self.look(hidden)))
+        components = self.basis(centred) + added[:, :-1]
+        importance = self.probe(torch.cat([features, features.abs()], dim=1)) + added[:, -1:]
+        return components, functional.max_pool2d(importance, 3, stride=1, padding=1)
+
+
+class Analysis(nn.Module):
+    """The edge's part: every level on its own, so that levels not sent cost nothing."""
+
+    def __init__(
+        self, names: Sequence[str], channels: Sequence[int], config: NetworkConfig
+    ) -> None:
+        super().__init__()
+        sizes = zip(names, channels, config.components, config.analysis_width, strict=True)
+        self.levels = nn.ModuleDict({x: LevelAnalysis(c, k, w) for x, c, k, w in sizes})
+
+    def forward(self, features: Mapping[str, Tensor]) -> tuple[Levels, Levels]:
+        """Components and importance of the levels given."""
+        found = {name: self.levels[name](x) for name, x in features.items()}
+        return {x: v[0] for x, v in found.items()}, {x: v[1] for x, v in found.items()}
+
+
+class Block(nn.Module):
+    """Depthwise 3 x 3, then two pointwise layers, around a shortcut (Liu et al., CVPR 2022)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.look = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.widen = nn.Conv2d(width, 2 * width, 1)
+        self.narrow = nn.Conv2d(2 * width, width, 1)
+        with torch.no_grad():
+            for values in self.narrow.parameters():
+                values.mul_(0.2)  # nearly the identity at first
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, width, H, W) to the same shape."""
+        added: Tensor = self.narrow(functional.relu(self.widen(self.look(x))))
+        return x + added
+
+
+class Synthesis(nn.Module):
+    """The server's part: all levels from whichever chunks arrived.
+
+    What did not arrive enters as zeros with its ``presence`` at zero; what the network makes of
+    that from the other levels is the learned stand-in. Information goes down from coarse to fine
+    and up again, so every level sees every chunk.
+    """
+
+    def __init__(
+        self, names: Sequence[str], channels: Sequence[int], config: NetworkConfig
+    ) -> None:
+        super().__init__()
+        self.names, width = tuple(names), config.synthesis_width
+
+        def per_level(make: Callable[[], nn.Module]) -> nn.ModuleDict:
+            return nn.ModuleDict({name: make() for name in names})
+
+        sizes = dict(zip(names, zip(channels, config.components, strict=True), strict=True))
+        self.basis = nn.ModuleDict({x: nn.Conv2d(k, c, 1) for x, (c, k) in sizes.items()})
+        self.enter = nn.ModuleDict({x: nn.Conv2d(k + 2, width, 1) for x, (_, k) in sizes.items()})
+        self.down = per_level(lambda: Block(width))
+        self.down_mix = per_level(lambda: nn.Conv2d(width, width, 1))
+        self.up = per_level(lambda: Block(width))
+        self.up_look = per_level(lambda: nn.Conv2d(width, width, 3, 2, 1, groups=width))
+        self.up_mix = per_level(lambda: nn.Conv2d(width, width, 1))
+        self.last = per_level(
+            lambda: nn.Sequential(*(Block(width) for _ in range(config.synthesis_blocks)))
+        )
+        self.leave = nn.ModuleDict({x: _silent(width, c) for x, (c, _) in sizes.items()})
+        for name, (count, _) in sizes.items():
+            self.register_buffer(f"scale_{name}", torch.ones(1, count, 1, 1))
+
+    def forward(self, components: Levels, log_steps: Levels, presence: Levels) -> Levels:
+        """Map dequantised components to features.
+
+        Args:
+            components: (N, K, H, W) per level; zeros where the chunk is absent.
+            log_steps: (N, 1, H, W): natural logarithm of each position's step; zero where absent.
+            presence: (N, 1, 1, 1): 1 where the chunk arrived, else 0.
+
+        Returns:
+            Features (N, C, H, W) of every level.
+        """
+        hidden = {}
+        for name in self.names:
+            here = presence[name].expand_as(log_steps[name])
+            seen = torch.cat([0.3 * components[name], 0.3 * log_steps[name], here], dim=1)
+            hidden[name] = functional.relu(self.enter[name](seen))
+        coarser = None
+        for name in reversed(self.names):
+            if coarser is not None:
+                size = hidden[name].shape[-2:]
+                above = functional.interpolate(self.down_mix[name](coarser), size=size)
+                hidden[name] = hidden[name] + above
+            hidden[name] = coarser = self.down[name](hidden[name])
+        finer = None
+        for name in self.names:
+            if finer is not None:
+                hidden[name] = hidden[name] + self.up_mix[name](self.up_look[name](finer))
+            hidden[name] = finer = self.up[name](hidden[name])
+        out = {}
+        for name in self.names:
+            added = self.leave[name](self.last[name](hidden[name]))
+            scale = getattr(self, f"scale_{name}")
+            out[name] = self.basis[name](components[name]) + scale * added
+        return out
+
+
+class Quantised(NamedTuple):
+    """One level as the coder would send it, and what training needs beside it.
+
+    Attributes:
+        size: Magnitudes of the integers (N, K, H, W), without gradients.
+        lower: The lower of the two integers that each magnitude lies between or next to.
+        nudge: Zero everywhere; its gradient is that of the magnitude, see ``Quantiser``.
+        values: What the integers stand for (N, K, H, W), with gradients.
+    """
+
+    size: Tensor
+    lower: Tensor
+    nudge: Tensor
+    values: Tensor
+
+
+class Quantiser(nn.Module):
+    """Steps and thresholds by quality, and rounding that training can see through.
+
+    A position's step is ``base(quality, class) * gain(quality, component)``; all logarithms are
+    parameters at a few anchor qualities. The class counts how many thresholds the importance
+    passes. Forwards everything is as the codec does it. Backwards a magnitude moves only near a
+    decision: the usual straight-through gradient of one everywhere tells the many zeros, which
+    nothing would change, that finer steps help them, and they cost no bits; steps then shrink.
+    """
+
+    def __init__(self, names: Sequence[str], config: NetworkConfig) -> None:
+        super().__init__()
+        shape = (config.anchors, config.classes)
+        counts = zip(names, config.components, strict=True)
+        self.base = nn.ParameterDict({x: nn.Parameter(torch.zeros(shape)) for x in names})
+        self.gain = nn.ParameterDict(
+            {x: nn.Parameter(torch.zeros(config.anchors, k)) for x, k in counts}
+        )
+        self.threshold = nn.ParameterDict(
+            {x: nn.Parameter(torch.zeros(shape[0], shape[1] - 1)) for x in names}
+        )
+        self.anchors = config.anchors
+
+    def at(self, values: Tensor, quality: Tensor) -> Tensor:
+        """Interpolate rows (anchors, ...) at qualities (N,) in [0, 1]: (N, ...)."""
+        place = quality * (self.anchors - 1)
+        low = place.floor().clamp(0, self.anchors - 2).long()
+        part = (place - low).reshape(-1, *[1] * (values.ndim - 1))
+        return values[low] * (1 - part) + values[low + 1] * part
+
+    def classes(self, name: str, importance: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """Class of each position, and how near the next class is.
+
+        Returns:
+            Classes (N, H, W), and the distance (N, 1, H, W) to the nearest threshold: positive
+            above it.
+        """
+        above = importance - self.at(self.threshold[name], quality)[:, :, None, None]
+        nearest = above.abs().argmin(dim=1, keepdim=True)
+        return (above > 0).sum(dim=1), above.gather(1, nearest)
+
+    def log_step(self, name: str, classes: Tensor, quality: Tensor) -> Tensor:
+        """Logarithm of each position's base step, (N, 1, H, W)."""
+        base = self.at(self.base[name], quality)
+        flat = base.gather(1, classes.flatten(1))
+        return flat.reshape(len(classes), 1, *classes.shape[1:])
+
+    def forward(
+        self, name: str, components: Tensor, log_step: Tensor, quality: Tensor
+    ) -> Quantised:
+        """Round the components of one level."""
+        step = torch.exp(log_step + self.at(self.gain[name], quality)[:, :, None, None])
+        scaled = components / step
+        size = scaled.abs()
+        fixed = size.detach()
+        rounded = torch.floor(fixed + ROUNDING)
+        lower = torch.round(fixed - (1 - ROUNDING)).clamp_min(0)
+        near = (fixed - lower - (1 - ROUNDING)).abs() < NEAR / 2
+        nudge = (size - fixed) * near / NEAR
+        return Quantised(rounded, lower, nudge, scaled.sign() * (rounded + nudge) * step)
+
+
+class Rate(nn.Module):
+    """Bits of integers, as the coder's contexts would make them.
+
+    A stand-in for the counted tables while training: zero or not, a sign, and a geometric tail.
+    The odds follow the component, the class and the energy of the previous group here and around,
+    which is what the contexts of the format look at.
+    """
+
+    cross: Tensor
+    around: Tensor
+
+    def __init__(self, names: Sequence[str], config: NetworkConfig) -> None:
+        super().__init__()
+        counts = dict(zip(names, config.components, strict=True))
+        self.groups = {name: group_bounds(count) for name, count in counts.items()}
+
+        def parameters(start: float, rows: int) -> nn.ParameterDict:
+            blank = {x: torch.full((rows, count), start) for x, count in counts.items()}
+            return nn.ParameterDict({x: nn.Parameter(values) for x, values in blank.items()})
+
+        self.live_bias = parameters(-4.0, config.classes)
+        self.live_slope = parameters(1.5, 1)
+        self.tail_bias = parameters(-2.0, 1)
+        self.tail_slope = parameters(0.5, 1)
+        cross = torch.tensor([[0.0, 1, 0], [1, 4, 1], [0, 1, 0]]) / 8
+        self.register_buffer("cross", cross[None, None])
+        around = torch.tensor([[1.0, 1, 1], [1, 0, 1], [1, 1, 1]]) / 8
+        self.register_buffer("around", around[None, None])
+
+    def context(self, name: str, size: Tensor) -> Tensor:
+        """What the coder has seen before each group, as a logarithm (N, K, H, W)."""
+        energy = functional.conv2d(size.sum(dim=1, keepdim=True), self.around, padding=1)
+        seen = []
+        for start, stop in self.groups[name]:
+            seen.append(energy.expand(-1, stop - start, -1, -1))
+            mean = size[:, start:stop].mean(dim=1, keepdim=True)
+            energy = functional.conv2d(mean, self.cross, padding=1)
+        return torch.log1p(4 * torch.cat(seen, dim=1))
+
+    def forward(self, name: str, found: Quantised, classes: Tensor, context: Tensor) -> Tensor:
+        """Bits of each position, (N, H, W)."""
+        bias = self.live_bias[name][classes].permute(0, 3, 1, 2)
+        live = bias + self.live_slope[name][..., None, None] * context
+        tail = self.tail_bias[name][..., None, None] + (
+            self.tail_slope[name][..., None, None] * context
+        )
+        zero, more = functional.softplus(live), functional.softplus(tail)
+        one = zero - live + math.log(2) + more
+        further = more - tail
+        nats = torch.where(found.size > 0, one + (found.size - 1) * further, zero)
+        rise = torch.where(found.lower > 0, further, one - zero).detach()
+        return (nats + rise * found.nudge).sum(dim=1) / math.log(2)
+
+
+class LearnedNetwork(nn.Module):
+    """Analysis, quantiser, rate and synthesis of one pyramid."""
+
+    def __init__(
+        self, names: Sequence[str], channels: Sequence[int], config: NetworkConfig
+    ) -> None:
+        super().__init__()
+        self.names, self.channels, self.config = tuple(names), tuple(channels), config
+        self.analysis = Analysis(names, channels, config)
+        self.quantiser = Quantiser(names, config)
+        self.rate = Rate(names, config)
+        self.synthesis = Synthesis(names, channels, config)
+
+    def forward(
+        self, features: Mapping[str, Tensor], quality: Tensor, presence: Levels
+    ) -> tuple[Levels, Tensor, Levels]:
+        """Code and decode, softly.
+
+        Args:
+            features: (N, C, H, W) per level.
+            quality: (N,) in [0, 1].
+            presence: (N, 1, 1, 1) per level: 1 where its chunk is sent.
+
+        Returns:
+            Features as decoded, bits per image (N,) of the chunks sent, importance per level.
+        """
+        components, importance = self.analysis(features)
+        decoded, steps, bits = {}, {}, quality.new_zeros(len(quality))
+        for name in self.names:
+            here = presence[name]
+            values, log_step, cost = self._code(name, components[name], importance[name], quality)
+            decoded[name], steps[name] = values * here, log_step * here
+            bits = bits + cost.sum(dim=(1, 2)) * here[:, 0, 0, 0]
+        return self.synthesis(decoded, steps, presence), bits, importance
+
+    def _code(
+        self, name: str, components: Tensor, importance: Tensor, quality: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Values, logarithm of the base step, and bits per position of one level.
+
+        How the class moves with the importance is learned from what the other class of the
+        nearest threshold would have given and cost.
+        """
+        quantiser, rate = self.quantiser, self.rate
+        classes, distance = quantiser.classes(name, importance, quality)
+        log_step = quantiser.log_step(name, classes, quality)
+        found = quantiser(name, components, log_step, quality)
+        context = rate.context(name, found.size)
+        bits = rate(name, found, classes, context)
+        passed = distance > 0
+        with torch.no_grad():
+            others = classes + torch.where(passed[:, 0], -1, 1)
+            other = quantiser(name, components, quantiser.log_step(name, others, quality), quality)
+            other_bits = rate(name, other, others, context)
+        soft = torch.sigmoid(SHARPNESS * distance)
+        up = torch.where(passed, 1.0, -1.0) * (soft - soft.detach())
+        values = found.values + up * (found.values - other.values).detach()
+        return values, log_step, bits + up[:, 0] * (bits - other_bits).detach()
