@@ -1,0 +1,179 @@
+"""``fpcodec train``: train the learned codec for a detector from a folder of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fpcodec.cli.calibrate import choose_images
+from fpcodec.cli.options import Json, Threads
+from fpcodec.cli.output import note, print_json
+
+if TYPE_CHECKING:
+    from fpcodec.training.train import Trained
+    from fpcodec.training.watch import Watcher
+
+STEPS = 12_000
+_ALL = 10**9
+
+
+class Loss(str, Enum):
+    """What distortion is."""
+
+    mse = "mse"
+    frs_features = "frs-features"
+    frs = "frs"
+
+
+class Device(str, Enum):
+    """Where training runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def train(
+    detector: Annotated[
+        str, typer.Option(metavar="SPEC", help="KIND:ARGUMENT?key=value&.. or a JSON file.")
+    ],
+    images: Annotated[Path, typer.Option(metavar="DIR", help="Folder of unlabelled images.")],
+    out: Annotated[Path, typer.Option(metavar="PROFILE", help="The profile folder to write.")],
+    steps: Annotated[
+        int | None, typer.Option(min=1, help=f"Optimiser steps, {STEPS} unless told otherwise.")
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Train for so long instead; exactly repeatable with --steps alone."),
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(metavar="PROFILE", help="Start from this pca profile of the detector."),
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images per step and process.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Draws images, qualities, lost chunks.")] = 0,
+    loss: Annotated[
+        Loss, typer.Option(help="Plain MSE; features weighted by S; both through the head.")
+    ] = Loss.frs,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
+    rate_scale: Annotated[
+        float, typer.Option(help="What a bit costs, times this: more is smaller frames.")
+    ] = 1.0,
+    mirror: Annotated[bool, typer.Option("--mirror", help="Mirrored images too.")] = False,
+    held_out: Annotated[
+        int, typer.Option(min=0, help="Images kept for measuring, never trained on.")
+    ] = 32,
+    measure_steps: Annotated[
+        int, typer.Option(min=0, help="Steps between measurements on them; 0 for the last alone.")
+    ] = 1000,
+    checkpoint_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="The run's folder; PROFILE.training unless told otherwise."
+        ),
+    ] = None,
+    checkpoint_minutes: Annotated[float, typer.Option(help="Between checkpoints.")] = 5.0,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Features, where runs share them; else in the run's folder."
+        ),
+    ] = None,
+    cache_gb: Annotated[float, typer.Option(help="Most gigabytes of cached features.")] = 20.0,
+    device: Annotated[Device, typer.Option(help="auto takes a GPU where there is one.")] = (
+        Device.auto
+    ),
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write curves to the run's folder.")
+    ] = False,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Train the learned codec for a detector and write the profile that both sides deploy.
+
+    Calibrates the closed form, caches features, trains through the frozen head, exports, and
+    checks the export. Unlabelled images suffice. Killed and called again with the same options, it
+    goes on from its last checkpoint; on a CPU, with --steps, to the very same weights.
+
+    Example:  fpcodec train --detector tiny --images photos --out my-codec --steps 4000
+
+    On several GPUs:  torchrun --nproc-per-node 4 -m fpcodec.cli train ..
+    """
+    from fpcodec.errors import InputError
+    from fpcodec.profile import Profile, require_free
+
+    if steps is not None and minutes is not None:
+        raise InputError("--steps and --minutes are two ways to say how long; give one of them")
+    paths = choose_images(images, _ALL, seed)
+    require_free(out)
+    _require_torch(threads)
+    from fpcodec.detectors.factory import open_detector
+    from fpcodec.training.settings import RunConfig, TrainingConfig
+    from fpcodec.training.train import train as run
+
+    config = TrainingConfig(
+        steps=steps or STEPS, minutes=minutes, batch=batch, seed=seed, loss=loss.value,
+        mirror=mirror, held_out=held_out, learning_rate=learning_rate, rate_scale=rate_scale,
+    )  # fmt: skip
+    place = RunConfig(
+        checkpoint_dir or out.with_name(f"{out.name}.training"), cache=cache, cache_gb=cache_gb,
+        checkpoint_minutes=checkpoint_minutes, measure_steps=measure_steps, device=device.value,
+        tensorboard=tensorboard,
+    )  # fmt: skip
+    opened = open_detector(detector, threads=threads)
+    first = None if start is None else Profile.load(start)
+    with _watching() as watcher:
+        trained = run(opened, paths, out, config, place, start=first, watcher=watcher)
+    if trained is not None:  # as it is in torchrun's other processes
+        _report(trained, as_json)
+
+
+def _require_torch(threads: int | None) -> None:
+    from fpcodec.errors import MissingDependency
+
+    try:
+        import torch
+        import torchvision  # noqa: F401
+    except ImportError as error:
+        raise MissingDependency(
+            f'training needs {error.name}: pip install "fpcodec[train]"'
+        ) from error
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def _report(trained: Trained, as_json: bool) -> None:
+    profile = trained.profile
+    if as_json:
+        facts: dict[str, Any] = {
+            "profile": str(profile.path),
+            "name": profile.name,
+            "stream_id": profile.stream_id.hex(),
+            "steps": trained.steps,
+            "seconds": round(trained.seconds, 1),
+            "images": trained.images,
+            "images_left_out": trained.images_left_out,
+            "held_out": [asdict(point) for point in trained.held_out],
+        }
+        print_json(facts)
+        return
+    note(f"{profile.path}: {trained.steps} steps on {trained.images} images, "
+         f"stream {profile.stream_id.hex()[:12]}")  # fmt: skip
+    for point in trained.held_out:
+        note(f"quality {point.quality:g}: {point.frame_bytes:.0f} bytes, agreement with the "
+             f"unsplit detector {point.agreement:.3f}")  # fmt: skip
+
+
+@contextmanager
+def _watching() -> Iterator[Watcher]:
+    """A bar per stage on stderr; where that is no terminal, a line now and then."""
+    from fpcodec.cli.training_progress import LineWatcher, RichWatcher, progress_bars
+
+    with progress_bars() as bars:
+        yield LineWatcher() if bars.disable else RichWatcher(bars)

@@ -1,0 +1,89 @@
+"""What each step trains on, drawn from the step's number alone: a step can be repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fpcodec.training.features import FeatureCache
+
+DROP_FRAMES, KEEP_CHUNK = 0.3, 0.6
+"""Share of frames that lose chunks; in half of these each chunk stays with this probability, in the
+other half the finest are cut off."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images of one network size, each at a quality and with some chunks dropped.
+
+    Attributes:
+        indices: Entries of the cache.
+        features: Level name to (N, C, H, W), float32.
+        quality: (N,) in [0, 1].
+        presence: Level name to (N, 1, 1, 1): 1 where the chunk is sent.
+    """
+
+    indices: tuple[int, ...]
+    features: dict[str, Tensor]
+    quality: Tensor
+    presence: dict[str, Tensor]
+
+
+class Batches:
+    """Draws batches from a cache.
+
+    Args:
+        cache: What to draw from.
+        start: Its first entry to train on; those before are held out.
+        size: Images in a batch.
+        device: Where tensors go.
+    """
+
+    def __init__(self, cache: FeatureCache, start: int, size: int, device: torch.device) -> None:
+        self.cache, self.size, self.device = cache, size, device
+        self._groups = cache.by_size(start)
+        counts = np.array([len(group) for group in self._groups], float)
+        self._shares = counts / counts.sum()
+
+    def draw(self, key: Sequence[int], *, drop: bool = True) -> Batch:
+        """The batch of a key, always the same.
+
+        Args:
+            key: Numbers, such as seed, step and process.
+            drop: Whether chunks may be missing.
+        """
+        rng = np.random.default_rng(list(key))
+        group = self._groups[rng.choice(len(self._groups), p=self._shares)]
+        few = len(group) < self.size  # a network size that few images have
+        indices = np.sort(rng.choice(group, self.size, replace=few)).tolist()
+        quality = rng.random(self.size).astype(np.float32)
+        names = self.cache.spec.coded_names
+        present = np.ones((len(names), self.size), np.float32)
+        for image in range(self.size if drop else 0):
+            present[:, image] = _kept(rng, len(names))
+        return Batch(
+            tuple(indices),
+            self.cache.batch(indices, self.device),
+            torch.from_numpy(quality).to(self.device),
+            {
+                name: torch.from_numpy(row).to(self.device).reshape(-1, 1, 1, 1)
+                for name, row in zip(names, present, strict=True)
+            },
+        )
+
+    def images(self, batch: Batch) -> str:
+        """A batch's images, for a message."""
+        return ", ".join(self.cache.entries[index].image for index in batch.indices)
+
+
+def _kept(rng: np.random.Generator, levels: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Which chunks of one frame arrive, finest first."""
+    if rng.random() >= DROP_FRAMES:
+        return np.ones(levels, np.bool_)
+    if rng.random() < 0.5:
+        return np.arange(levels) >= rng.integers(levels)
+    return rng.random(levels) < KEEP_CHUNK

@@ -1,0 +1,129 @@
+"""What training needs before its first step: a closed form to start from, and features."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fpcodec.calibration import calibrate
+from fpcodec.detectors.factory import ExportableDetector
+from fpcodec.errors import InputError
+from fpcodec.profile import MANIFEST, Profile
+from fpcodec.training.checkpoint import Checkpoint
+from fpcodec.training.features import FeatureCache, cache_features
+from fpcodec.training.settings import RunConfig, TrainingConfig
+from fpcodec.training.shortages import disk_full_named
+from fpcodec.training.watch import Watcher
+
+CALIBRATION_IMAGES = 400
+
+_START, _IDENTITY = "start", "detector_identity"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Where training starts, and on what.
+
+    Attributes:
+        start: The run's own copy of a ``pca`` profile.
+        cache: Features; the first are held out.
+        facts: What a checkpoint must agree with.
+    """
+
+    start: Profile
+    cache: FeatureCache
+    facts: dict[str, Any]
+
+
+def prepare(
+    detector: ExportableDetector,
+    images: Sequence[Path],
+    config: TrainingConfig,
+    run: RunConfig,
+    start: Profile | None,
+    told: Watcher,
+) -> Prepared:
+    """Make what is not there yet; see ``train``.
+
+    Raises:
+        InputError: The run's folder is another detector's, too few images fit into the cache, an
+            image cannot be read, or the disk is full.
+    """
+    identity = detector_identity(detector)
+    # Before anything is made: does what lies here belong to another run?
+    facts: dict[str, Any] = {"detector": identity}
+    if start is not None:
+        facts["start"] = start.stream_id.hex()
+    Checkpoint.load(run.folder, facts)
+    first = _start_profile(detector, images, config, run, start, identity, told)
+    cache = cache_features(
+        detector, images, run.cache_folder, identity=identity, limit_bytes=1e9 * run.cache_gb,
+        held_out=config.held_out, mirror=config.mirror, progress=partial(told.stage, "Features"),
+    )  # fmt: skip
+    cached = len(images) - cache.images_left_out
+    if cache.images_left_out:
+        told.note(f"{cached} of {len(images)} images fit into {run.cache_gb:g} GB of cached "
+                  "features; the others are left out (--cache-gb)")  # fmt: skip
+    if cached < config.held_out + config.batch:
+        raise InputError(f"{cached} cached images are fewer than a batch of {config.batch} and "
+                         f"{config.held_out} held out; raise --cache-gb")  # fmt: skip
+    facts |= {
+        "start": first.stream_id.hex(),
+        "images": cache.folder.name,
+        "config": config.to_dict(),
+    }
+    return Prepared(first, cache, facts)
+
+
+def _start_profile(
+    detector: ExportableDetector,
+    images: Sequence[Path],
+    config: TrainingConfig,
+    run: RunConfig,
+    start: Profile | None,
+    identity: str,
+    told: Watcher,
+) -> Profile:
+    """The run's own copy of the profile it starts from, made when it is not there yet."""
+    folder = run.folder / _START
+    if (folder / MANIFEST).is_file():
+        found = Profile.load(folder)
+        if found.measured.get(_IDENTITY) == identity and start is None:
+            return found
+    with disk_full_named(folder, "the profile to start from"):
+        if start is None:
+            some = images[config.held_out :][:CALIBRATION_IMAGES]
+            stage = partial(told.stage, "Closed form")
+            start = calibrate(
+                detector, some, folder, seed=config.seed, progress=stage,
+                key_level_seconds=run.key_level_seconds,
+            )  # fmt: skip
+        elif start.codec.codec_id != 2 or start.spec != detector.spec:
+            raise InputError(f"profile {start.name} is not a pca profile of this detector; give "
+                             "one that fpcodec calibrate made for it")  # fmt: skip
+        own = replace(start, measured={**start.measured, _IDENTITY: identity})
+        return own.save(folder, detector)
+
+
+def detector_identity(detector: ExportableDetector) -> str:
+    """What makes a detector the same, wherever its files lie: 64 hexadecimal digits."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = detector.export(Path(folder))
+        files = {x.name: hashlib.sha256(x.read_bytes()).hexdigest() for x in Path(folder).iterdir()}
+    facts = [config.get("kind"), config.get("source"), sorted(files.items()),
+             detector.spec.to_dict()]  # fmt: skip
+    return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()
+
+
+def shuffled(images: Sequence[Path]) -> list[Path]:
+    """The images in an order of chance, the same for the same images: the first are held out."""
+    ordered = sorted(images)
+    return [ordered[index] for index in np.random.default_rng(0).permutation(len(ordered))]
