@@ -40,6 +40,13 @@ Sizes = Annotated[
         "it network, original, 0.75 and 0.5.",
     ),
 ]  # fmt: skip
+Pictures = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SETTINGS", show_default=False,
+        help="Picture settings in place of the grid's, as avif:35@original,jpeg:70:444.",
+    ),
+]  # fmt: skip
 Limit = Annotated[
     int | None,
     typer.Option(metavar="N", min=1, help="Only the first N images.", show_default=False),
@@ -67,6 +74,7 @@ def rd(
         bool, typer.Option(help="Measure our frames with parts of the levels too.")
     ] = True,
     sizes: Sizes = None,
+    pictures: Pictures = None,
     limit: Limit = None,
     workers: Workers = 1,
     executor: Annotated[str, typer.Option(metavar="local|ray", help="Where they run.")] = "local",
@@ -92,7 +100,8 @@ def rd(
 
     bootstrap = Bootstrap(draws, seed)
     folders = label_profiles(profile or [])
-    ways = choose_ways(folders, codecs, [check_quality(q) for q in quality or ()], sizes, parts)
+    qualities = [check_quality(q) for q in quality or ()]
+    ways = choose_ways(folders, codecs, qualities, sizes, pictures, parts)
     dataset = load_coco(annotations, images, limit=limit)
     environment = Environment.capture(shlex.join(["fpcodec", *sys.argv[1:]]), threads)
     study = Study(folders, dataset, ways, threads)
@@ -136,12 +145,13 @@ def choose_ways(
     codecs: str | None,
     qualities: Sequence[float],
     sizes: str | None,
+    pictures: str | None,
     parts: bool,
 ) -> tuple[Way, ...]:
     """The settings to measure; what was not asked for by name may be left out.
 
     Raises:
-        InputError: A codec or a size is unknown.
+        InputError: A codec, a size or a picture setting is unknown.
         MissingDependency: A codec that was asked for by name is not installed.
     """
     from fpcodec.evaluation.grid import (
@@ -151,12 +161,18 @@ def choose_ways(
         default_ways,
         parse_size,
     )
+    from fpcodec.evaluation.rivals.pictures import PICTURE_CODECS, PictureFormat
+    from fpcodec.evaluation.ways import PictureWay
     from fpcodec.evaluation.ways.base import load_profiles
 
     names = [name.strip() for name in codecs.split(",")] if codecs else list(CODECS)
     names = [name for name in names if codecs or _installed(name)]
     chosen = [parse_size(x) for x in sizes.split(",")] if sizes else PICTURE_SIZES
-    return default_ways(load_profiles(folders), names, qualities or QUALITIES, chosen, parts=parts)
+    if pictures is not None:
+        names = [name for name in names if name not in PICTURE_CODECS]
+    ways = default_ways(load_profiles(folders), names, qualities or QUALITIES, chosen, parts=parts)
+    asked = pictures.split(",") if pictures else ()
+    return (*ways, *(PictureWay(PictureFormat.parse(text.strip())) for text in asked))
 
 
 def _installed(name: str) -> bool:
