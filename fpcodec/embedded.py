@@ -9,6 +9,9 @@ from fpcodec.errors import InputError
 EMBEDDED = ("tiny", "bccd")
 """``tiny`` finds objects in generated scenes; ``bccd`` blood cells in photographs."""
 
+RECIPES = ("yolox_nano",)
+"""Profiles that lack their detector: its weights are its publisher's to give away."""
+
 
 def embedded_folder(name: str = "tiny") -> Path:
     """Folder of an embedded detector and its profile.
@@ -18,4 +21,19 @@ def embedded_folder(name: str = "tiny") -> Path:
     """
     if name not in EMBEDDED:
         raise InputError(f"no embedded profile {name!r}; there are {', '.join(EMBEDDED)}")
+    return _asset(name)
+
+
+def recipe_folder(name: str) -> Path:
+    """Folder of an embedded recipe: a profile without its detector's files.
+
+    Raises:
+        InputError: None has this name.
+    """
+    if name not in RECIPES:
+        raise InputError(f"no recipe {name!r}; there are {', '.join(RECIPES)}")
+    return _asset(name)
+
+
+def _asset(name: str) -> Path:
     return Path(__file__).parent / "assets" / name

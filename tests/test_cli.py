@@ -14,7 +14,10 @@ from typer.testing import CliRunner
 from fpcodec.cli.app import app
 from fpcodec.data import generate_scene
 
-COMMANDS = ("demo", "serve", "detect", "encode", "decode", "inspect", "calibrate", "eval")
+COMMANDS = (
+    "demo", "serve", "detect", "encode", "decode", "inspect", "calibrate", "train", "eval",
+    "profiles",
+)  # fmt: skip
 
 
 def run(*arguments: object) -> Any:
@@ -47,6 +50,12 @@ def test_no_command_shows_help() -> None:
     result = run()
     assert result.exit_code == 0
     assert all(command in result.stdout for command in COMMANDS)
+
+
+@pytest.mark.parametrize("budget", [300, 1500])
+def test_encode_within_a_budget(photo: Path, budget: int) -> None:
+    report = run_json("encode", photo, "--max-bytes", budget, "--json")
+    assert 0.97 * budget <= report["bytes"] <= budget
 
 
 def test_encode_reports_what_it_wrote(photo: Path, tmp_path: Path) -> None:

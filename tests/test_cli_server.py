@@ -81,6 +81,7 @@ def test_demo_draws_counts_and_writes(tmp_path: Path, photo: Path) -> None:
         assert size < entry["pyramid_fp32_bytes"]
         assert entry["levels"]["p6"] == "derived"
         assert entry["agreement"]["f1"] > 0.8
+        assert 0 < entry["codec_macs"] < entry["edge_macs"]
         assert all(way["bytes"] > 0 for way in entry["rivals"].values())
         with Image.open(entry["picture"]) as picture:
             assert picture.width > 1.5 * picture.height

@@ -18,8 +18,10 @@ from fpcodec.cli.encode import encode
 from fpcodec.cli.evaluate import evaluate
 from fpcodec.cli.inspect import inspect
 from fpcodec.cli.plan import plan
+from fpcodec.cli.profiles import profiles
 from fpcodec.cli.serve import serve
 from fpcodec.cli.sweep import sweep
+from fpcodec.cli.train import train
 from fpcodec.errors import FpcodecError
 
 USAGE_EXIT = 2
@@ -79,10 +81,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, serve, detect, encode, decode, inspect, calibrate, sweep, plan):
+for command in (demo, serve, detect, encode, decode, inspect, calibrate, train, sweep, plan):
     app.command()(command)
 app.command("eval")(evaluate)
 app.add_typer(bench, name="bench")
+app.add_typer(profiles, name="profiles")
 
 
 def _show_version(wanted: bool) -> None:

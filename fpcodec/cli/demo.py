@@ -183,8 +183,9 @@ def _print(results: Sequence[SceneResult], profile: Profile, quality: float) -> 
         add(rival_title(name), [r.rivals[name].sent_bytes for r in results], ",.0f")
     if all(result.edge_macs is not None for result in results):
         table.add_section()
-        add("edge MACs, millions", [(r.edge_macs or 0) / 1e6 for r in results], ",.0f")
+        add("edge's half, million MACs", [(r.edge_macs or 0) / 1e6 for r in results], ",.0f")
         add("  saved by levels not sent", [(r.edge_macs_saved or 0) / 1e6 for r in results], ",.0f")
+        add("  the codec's on top", [r.codec_macs / 1e6 for r in results], ",.1f")
     table.add_section()
     add("agreement (F1) of the frame", [result.agreement.f1 for result in results], ".2f")
     for name in results[0].rivals:

@@ -10,6 +10,7 @@ from fpcodec.detections import Detections
 from fpcodec.detectors.base import Detector, Image
 from fpcodec.drawing import LegendEntry, LegendRow, Panel, class_colour, draw_comparison
 from fpcodec.evaluation.agreement import Agreement, agreement, has_counterpart
+from fpcodec.evaluation.cost import analysis_macs
 from fpcodec.evaluation.rivals.pictures import PictureFormat
 from fpcodec.evaluation.ways import BoxesWay, Outcome, PictureWay, Scene, Way, Workplace
 
@@ -38,8 +39,10 @@ class SceneResult:
         reply: The server's answer.
         unsplit: Detections of the whole detector in this process, without codec.
         rivals: Name to outcome: pictures in two formats, and the boxes alone.
-        edge_macs: Multiply-accumulates of the edge half for the levels sent; None if unknown.
+        edge_macs: Multiply-accumulates of the detector's edge half for the levels sent; None if
+            unknown.
         edge_macs_saved: How many fewer that is than for all levels; None if unknown.
+        codec_macs: Multiply-accumulates of the codec's analysis of the levels sent.
     """
 
     name: str
@@ -50,6 +53,7 @@ class SceneResult:
     rivals: Mapping[str, Outcome]
     edge_macs: int | None
     edge_macs_saved: int | None
+    codec_macs: int
 
     @property
     def overhead_bytes(self) -> int:
@@ -85,7 +89,8 @@ def run_scene(
     outcomes = {way.name: way.run(scene, workplace) for way in ways}
     spent, full = edge.detector.macs(levels), edge.detector.macs()
     saved = None if spent is None or full is None else full - spent
-    return SceneResult(name, image, frame, reply, scene.unsplit, outcomes, spent, saved)
+    analysis = analysis_macs(edge.codec, frame.pyramid, levels)
+    return SceneResult(name, image, frame, reply, scene.unsplit, outcomes, spent, saved, analysis)
 
 
 def level_fate(result: SceneResult, profile: Profile, level: str) -> str:
@@ -113,6 +118,7 @@ def to_dict(result: SceneResult, profile: Profile) -> dict[str, Any]:
         "pyramid_fp32_bytes": result.frame.pyramid.raw_bytes,
         "edge_macs": result.edge_macs,
         "edge_macs_saved": result.edge_macs_saved,
+        "codec_macs": result.codec_macs,
         "rivals": {
             name: {"bytes": way.sent_bytes, "agreement_f1": result.agreement_of(way.detections).f1}
             for name, way in result.rivals.items()
