@@ -13,7 +13,7 @@ from fpcodec.detections import Detections
 from fpcodec.errors import InputError
 from fpcodec.evaluation.average_precision import evaluate_ap
 from fpcodec.evaluation.bootstrap import average_precision
-from fpcodec.evaluation.matching import match_detections
+from fpcodec.evaluation.matching import SCALE_AREAS, match_detections
 
 pytest.importorskip("faster_coco_eval", reason="needs fpcodec[bench]")
 
@@ -28,6 +28,18 @@ def test_own_matching_gives_the_ap_of_faster_coco_eval(seed: int, crowds: bool) 
     assert expected is not None
     assert 5 < expected < 95
     assert average_precision(match_detections(dataset, found)) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("crowds", [False, True])
+def test_own_matching_gives_the_ap_by_scale_of_faster_coco_eval(seed: int, crowds: bool) -> None:
+    generator = np.random.default_rng(seed)
+    dataset = random_dataset(generator, images=30, crowds=crowds)
+    found = random_detections(generator, dataset)
+    expected = evaluate_ap(dataset, found).to_dict()
+    for scale, areas in SCALE_AREAS.items():
+        matches = match_detections(dataset, found, areas=areas)
+        assert average_precision(matches) == pytest.approx(expected[f"ap_{scale}"], abs=1e-6)
 
 
 def test_only_a_hundred_detections_of_a_category_count_as_in_coco() -> None:

@@ -10,6 +10,8 @@ from fpcodec.evaluation.ways.boxes import BoxesWay as BoxesWay
 from fpcodec.evaluation.ways.features import FeaturesWay as FeaturesWay
 from fpcodec.evaluation.ways.mosaic import MosaicWay as MosaicWay
 from fpcodec.evaluation.ways.picture import PictureWay as PictureWay
+from fpcodec.evaluation.ways.prefix import PrefixWay as PrefixWay
+from fpcodec.evaluation.ways.recovery import RecoveryWay as RecoveryWay
 from fpcodec.evaluation.ways.seed import SeedWay as SeedWay
 
 

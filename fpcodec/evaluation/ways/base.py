@@ -100,10 +100,13 @@ class OpenProfile:
     Attributes:
         profile: What it is; its codec encodes.
         infer: Takes a frame to a server half, in this process or over a network.
+        infer_partial: The same for the first bytes of a frame; None where the server takes whole
+            frames alone.
     """
 
     profile: Profile
     infer: Callable[[bytes], Answer]
+    infer_partial: Callable[[bytes], Answer] | None = None
 
     @property
     def codec(self) -> Codec:
@@ -118,7 +121,10 @@ class OpenProfile:
         def infer(frame: bytes) -> Answer:
             return half.infer(frame)
 
-        return cls(profile, infer)
+        def infer_partial(frame: bytes) -> Answer:
+            return half.infer(frame, partial=True)
+
+        return cls(profile, infer, infer_partial)
 
 
 @dataclass(frozen=True)
