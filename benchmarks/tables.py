@@ -16,7 +16,10 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from codec_costs_table import codec_costs
+from learned_levels_table import key_chunks, progressive, recovery
 from markdown_tables import markdown
+from training_losses_table import training_losses
 
 from fpcodec.evaluation.curves import BEST_PICTURE
 from fpcodec.evaluation.report import (
@@ -36,6 +39,12 @@ RESULTS = ROOT / "benchmarks" / "results"
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "measurements.md")
 RUNS = ("yolox_nano_coco", "bccd", "tiny")
 """Folders of results that ``fpcodec bench rd`` wrote."""
+
+LEARNED = ("yolox_nano", "bccd", "tiny")
+"""What ``learned_levels.py`` was run on."""
+
+COSTS = ("yolox_nano", "bccd", "r50")
+"""What ``codec_costs.py`` was run on."""
 
 
 def made_by(command: str | None, sha: str | None) -> str:
@@ -294,6 +303,15 @@ VERDICTS = {
 SECTIONS: dict[str, Callable[[], str]] = {
     "ablation": ablation, "peers": peers, "sweeps": sweeps,
     "levels": levels, "speed": speed, "large": large,
+    "codec costs": partial(codec_costs, [RESULTS / f"codec_costs_{x}.json" for x in COSTS]),
+    "training losses": partial(training_losses, RESULTS / "training_losses"),
+    **{
+        f"{part} {name}": partial(render, RESULTS / f"learned_levels_{name}")
+        for part, render in (
+            ("key chunks", key_chunks), ("recovery", recovery), ("progressive", progressive)
+        )
+        for name in LEARNED
+    },
     **{f"headline {name}": partial(headline, name) for name in RUNS},
     **{f"verdict {name}": partial(verdicts, name) for name in RUNS},
     **{f"rows {name}": partial(all_rows, name) for name in RUNS},
