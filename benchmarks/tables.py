@@ -37,7 +37,9 @@ from fpcodec.evaluation.results import bytes_at_drop, read_rows
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "measurements.md")
-RUNS = ("yolox_nano_coco", "bccd", "tiny")
+RUNS = (
+    "yolox_nano_coco", "bccd", "tiny", "yolox_nano_learned", "bccd_learned", "tiny_learned",
+)  # fmt: skip
 """Folders of results that ``fpcodec bench rd`` wrote."""
 
 LEARNED = ("yolox_nano", "bccd", "tiny")
@@ -68,7 +70,7 @@ def headline(name: str) -> str:
     results = compared.results
     first = results.rows[0]
     shown = shown_families(compared)
-    ours = [family for family in shown if family.startswith("fpc")]
+    ours = [family for family in shown if family in own_families(compared)]
     against = [BEST_PICTURE, *(x for x in shown if x in PLAIN_PICTURES)]
     return "\n\n".join((
         f"{first.images} images, unsplit AP {points(first.ap['ap'])}; bytes per image at some "
@@ -86,11 +88,20 @@ PLAIN_PICTURES = ("webp", "jpeg", "jpeg 4:4:4", "avif", "jxl")
 def shown_families(compared: Comparisons) -> list[str]:
     """All levels, the best choice of some, the pictures at the network's size, and baselines."""
     families = list(dict.fromkeys(row.family for row in compared.results.rows[1:]))
-    mine = [x for x in families if x.startswith("fpc ")]
-    some = [x for x in mine[1:] if smallest_at(compared, x, 1.0) is not None]
+    mine = own_families(compared)
+    most = max(x.count("+") for x in mine)
+    whole = [x for x in mine if x.count("+") == most]
+    some = [x for x in mine if x not in whole and smallest_at(compared, x, 1.0) is not None]
     best = sorted(some, key=lambda x: smallest_at(compared, x, 1.0) or math.inf)[:1]
     wanted = (*PLAIN_PICTURES, "boxes", "x265", "svtav1", "seed mix", "seed finer", "seed coarser")
-    return [*mine[:1], *best, BEST_PICTURE, *(x for x in wanted if x in families)]
+    return [*whole, *best, BEST_PICTURE, *(x for x in wanted if x in families)]
+
+
+def own_families(compared: Comparisons) -> list[str]:
+    """Families of our frames; ``uniform`` is a baseline, far above every picture's bytes."""
+    rows = compared.results.rows[1:]
+    mine = (x for x in rows if x.kind == "features" and x.parameters.get("codec_id") != 1)
+    return list(dict.fromkeys(row.family for row in mine))
 
 
 def smallest_at(compared: Comparisons, family: str, drop: float) -> float | None:

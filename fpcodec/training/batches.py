@@ -11,9 +11,9 @@ from torch import Tensor
 
 from fpcodec.training.features import FeatureCache
 
-DROP_FRAMES, KEEP_CHUNK = 0.3, 0.6
-"""Share of frames that lose chunks; in half of these each chunk stays with this probability, in the
-other half the finest are cut off."""
+DROP_FRAMES, EXACT_FRAMES = 0.3, 0.5
+"""Share of frames that lose chunks, in half of these the finest, in the other half any; and the
+share of those whose other chunks arrive unquantised, so that recovery is learned by itself too."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,14 @@ class Batch:
         features: Level name to (N, C, H, W), float32.
         quality: (N,) in [0, 1].
         presence: Level name to (N, 1, 1, 1): 1 where the chunk is sent.
+        exact: (N, 1, 1, 1): 1 where chunks arrive unquantised.
     """
 
     indices: tuple[int, ...]
     features: dict[str, Tensor]
     quality: Tensor
     presence: dict[str, Tensor]
+    exact: Tensor
 
 
 class Batches:
@@ -63,8 +65,10 @@ class Batches:
         quality = rng.random(self.size).astype(np.float32)
         names = self.cache.spec.coded_names
         present = np.ones((len(names), self.size), np.float32)
+        exact = np.zeros(self.size, np.float32)
         for image in range(self.size if drop else 0):
             present[:, image] = _kept(rng, len(names))
+            exact[image] = not present[:, image].all() and rng.random() < EXACT_FRAMES
         return Batch(
             tuple(indices),
             self.cache.batch(indices, self.device),
@@ -73,6 +77,7 @@ class Batches:
                 name: torch.from_numpy(row).to(self.device).reshape(-1, 1, 1, 1)
                 for name, row in zip(names, present, strict=True)
             },
+            torch.from_numpy(exact).to(self.device).reshape(-1, 1, 1, 1),
         )
 
     def images(self, batch: Batch) -> str:
@@ -86,4 +91,5 @@ def _kept(rng: np.random.Generator, levels: int) -> np.ndarray[tuple[int], np.dt
         return np.ones(levels, np.bool_)
     if rng.random() < 0.5:
         return np.arange(levels) >= rng.integers(levels)
-    return rng.random(levels) < KEEP_CHUNK
+    some = rng.integers(1, max(2**levels - 1, 2))  # neither none nor all
+    return np.asarray((some >> np.arange(levels)) % 2 == 1)

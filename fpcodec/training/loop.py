@@ -150,7 +150,9 @@ class Trainer:
         )  # fmt: skip
 
     def _loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        decoded, bits, importance = self.network(batch.features, batch.quality, batch.presence)
+        decoded, bits, importance = self.network(
+            batch.features, batch.quality, batch.presence, batch.exact
+        )
         distortion = self.objective(batch.features, decoded)
         weight = self.price.weight(batch.quality, self.config.rate_tilt)
         loss = (weight * (distortion.total + self.price(batch.quality) * bits)).mean()

@@ -338,7 +338,11 @@ class LearnedNetwork(nn.Module):
         self.synthesis = Synthesis(names, channels, config)
 
     def forward(
-        self, features: Mapping[str, Tensor], quality: Tensor, presence: Levels
+        self,
+        features: Mapping[str, Tensor],
+        quality: Tensor,
+        presence: Levels,
+        exact: Tensor | None = None,
     ) -> tuple[Levels, Tensor, Levels]:
         """Code and decode, softly.
 
@@ -346,6 +350,7 @@ class LearnedNetwork(nn.Module):
             features: (N, C, H, W) per level.
             quality: (N,) in [0, 1].
             presence: (N, 1, 1, 1) per level: 1 where its chunk is sent.
+            exact: (N, 1, 1, 1): 1 where chunks arrive unquantised; None for nowhere.
 
         Returns:
             Features as decoded, bits per image (N,) of the chunks sent, importance per level.
@@ -355,6 +360,9 @@ class LearnedNetwork(nn.Module):
         for name in self.names:
             here = presence[name]
             values, log_step, cost = self._code(name, components[name], importance[name], quality)
+            if exact is not None:
+                values = torch.where(exact > 0, components[name], values)
+                log_step = torch.where(exact > 0, self.quantiser.base[name][-1, -1], log_step)
             decoded[name], steps[name] = values * here, log_step * here
             bits = bits + cost.sum(dim=(1, 2)) * here[:, 0, 0, 0]
         return self.synthesis(decoded, steps, presence), bits, importance
