@@ -37,7 +37,12 @@ def convolution_macs(
     message = parse_model(path.read_bytes(), frozenset(outputs))
     graph = message.graph
     weights = {item.name: tuple(item.dims) for item in graph.initializer}
-    nodes = [n for n in needed_nodes(graph.node, outputs) if n.op_type == "Conv"]
+    needed = needed_nodes(graph.node, outputs)
+    # Exporters keep equal weights once and name the others through Identity.
+    for node in needed:
+        if node.op_type == "Identity" and node.input[0] in weights:
+            weights[node.output[0]] = weights[node.input[0]]
+    nodes = [node for node in needed if node.op_type == "Conv"]
     del graph.output[:]
     for node in nodes:
         graph.output.add(name=node.output[0])

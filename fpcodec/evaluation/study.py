@@ -23,6 +23,7 @@ from fpcodec.evaluation.traces import Trace, read_traces, write_traces
 from fpcodec.evaluation.ways import Way, Workplace
 from fpcodec.evaluation.ways.base import detector_identity, load_profiles
 from fpcodec.executor import Executor, run_all
+from fpcodec.profile import MANIFEST, Profile
 
 SHARD_IMAGES = 5
 """Images of one shard: what a kill can cost, at most, per worker."""
@@ -62,12 +63,20 @@ class Study:
             "images": [[x.id, x.file_name] for x in self.dataset.images],
             "folder": str(self.dataset.folder.resolve()),
             "profiles": {
-                label: [x.stream_id.hex(), detector_identity(x)] for label, x in profiles.items()
+                label: [x.stream_id.hex(), detector_identity(x), _files_digest(x)]
+                for label, x in profiles.items()
             },
             "code": [environment.git_sha, dict(environment.packages)],
             "threads": self.threads,
         }
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _files_digest(profile: Profile) -> str | None:
+    """Of the manifest, which hashes every file: synthesis may change while the stream id stays."""
+    if profile.path is None:
+        return None
+    return hashlib.sha256((profile.path / MANIFEST).read_bytes()).hexdigest()
 
 
 def run_study(
