@@ -31,9 +31,9 @@ from fpcodec.profile import MANIFEST, TENSORS, Profile, embedded_profile_path
 SCENES = range(60)
 """Seeds; below a million they are held out."""
 
-QUALITIES = (0.3, 0.5, 0.7)
+QUALITIES = (0.3, 0.6, 1.0)
 WEBP_QUALITIES = (80, 90)
-GOOD_QUALITY, GOOD_WEBP = 0.7, 90
+GOOD_QUALITY, GOOD_WEBP = 1.0, 90
 """Compared in bytes at an AP that is not lower."""
 
 SPEED_QUALITY, SPEED_IMAGES, SPEED_ROUNDS = 0.5, 10, 6
