@@ -48,10 +48,14 @@ BD_DROPS = {
 }  # fmt: skip
 """Drops that a run's families share, where these are not the usual 0.5 to 4."""
 
-LEARNED = ("yolox_nano", "bccd", "tiny")
-"""What ``learned_levels.py`` was run on."""
+LEARNED = {
+    "key chunks": (key_chunks, ("yolox_nano",)),
+    "recovery": (recovery, ("yolox_nano", "bccd")),
+    "progressive": (progressive, ("yolox_nano", "bccd")),
+}
+"""What ``learned_levels.py`` was run on, part by part."""
 
-COSTS = ("yolox_nano", "bccd", "r50")
+COSTS = ("yolox_nano", "r50")
 """What ``codec_costs.py`` was run on."""
 
 
@@ -329,13 +333,11 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "training losses": partial(training_losses, RESULTS / "training_losses"),
     **{
         f"{part} {name}": partial(render, RESULTS / f"learned_levels_{name}")
-        for part, render in (
-            ("key chunks", key_chunks), ("recovery", recovery), ("progressive", progressive)
-        )
-        for name in LEARNED
+        for part, (render, names) in LEARNED.items()
+        for name in names
     },
     **{f"headline {name}": partial(headline, name) for name in RUNS},
-    **{f"verdict {name}": partial(verdicts, name) for name in RUNS},
+    **{f"verdict {name}": partial(verdicts, name) for name in RUNS if "learned" in name},
     **{f"rows {name}": partial(all_rows, name) for name in RUNS},
 }  # fmt: skip
 
