@@ -54,7 +54,9 @@ def train(
     ] = None,
     start: Annotated[
         Path | None,
-        typer.Option(metavar="PROFILE", help="Start from this pca profile of the detector."),
+        typer.Option(
+            metavar="PROFILE", help="Start from this pca or learned profile of the detector."
+        ),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images per step and process.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Draws images, qualities, lost chunks.")] = 0,
@@ -64,6 +66,9 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
     rate_scale: Annotated[
         float, typer.Option(help="What a bit costs, times this: more is smaller frames.")
+    ] = 1.0,
+    best_rate_scale: Annotated[
+        float, typer.Option(help="The same for the best quality alone: less is closer to lossless.")
     ] = 1.0,
     mirror: Annotated[bool, typer.Option("--mirror", help="Mirrored images too.")] = False,
     held_out: Annotated[
@@ -120,6 +125,7 @@ def train(
     config = TrainingConfig(
         steps=steps or STEPS, minutes=minutes, batch=batch, seed=seed, loss=loss.value,
         mirror=mirror, held_out=held_out, learning_rate=learning_rate, rate_scale=rate_scale,
+        best_rate_scale=best_rate_scale,
     )  # fmt: skip
     place = RunConfig(
         checkpoint_dir or out.with_name(f"{out.name}.training"), cache=cache, cache_gb=cache_gb,

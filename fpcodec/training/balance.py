@@ -86,7 +86,9 @@ def measure_price(
         step(rate_steps + number + 1, total)
     logarithms = np.log(np.maximum(prices, _LEAST))[:_FITTED]
     slope, offset = np.polyfit(QUALITIES[:_FITTED], logarithms, 1)
-    return Price(float(slope), float(offset) + math.log(config.rate_scale))
+    return Price(
+        float(slope) + math.log(config.best_rate_scale), float(offset) + math.log(config.rate_scale)
+    )
 
 
 @torch.no_grad()

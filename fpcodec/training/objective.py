@@ -72,7 +72,7 @@ class Objective:
         regions = region_loss(teacher, student)
         config = self.config
         total = config.feature_weight * features + config.box_weight * boxes
-        total = total + config.head_weight * (scores + regions)
+        total = total + config.head_weight * scores + config.region_weight * regions
         parts = {"features": features, "scores": scores, "boxes": boxes, "regions": regions}
         return Distortion(total, {name: x.mean() for name, x in parts.items()}, response)
 

@@ -28,10 +28,13 @@ class TrainingConfig:
         mirror: Train on mirrored images too.
         held_out: Images kept for measuring and never trained on.
         feature_weight: Of the feature loss.
-        head_weight: Of the head's class scores, both stages.
+        head_weight: Of the head's class scores.
+        region_weight: Of a second stage's scores and boxes, which are what detections are made of.
         box_weight: Of the head's boxes.
         learning_rate: Peak, of the synthesis; the other parts' follow it.
         rate_scale: Multiplies what a bit costs: more is smaller frames at each quality.
+        best_rate_scale: Multiplies it further at quality 1, and less the lower the quality is:
+            below 1 the best quality comes closer to lossless.
         rate_tilt: In [0, 1]: 0 lets low qualities, whose distortion is large, lead; 1 lets all
             qualities weigh alike.
         clip_norm: Longest gradient.
@@ -53,9 +56,11 @@ class TrainingConfig:
     held_out: int = 32
     feature_weight: float = 0.2
     head_weight: float = 1.0
+    region_weight: float = 3.0
     box_weight: float = 0.5
     learning_rate: float = 1e-3
     rate_scale: float = 1.0
+    best_rate_scale: float = 1.0
     rate_tilt: float = 0.5
     clip_norm: float = 20.0
     ema_decay: float = 0.999
@@ -74,9 +79,9 @@ class TrainingConfig:
             raise InputError(f"{self.minutes} minutes is no time to train; give more than 0")
         if min(self.seed, self.held_out) < 0:
             raise InputError(f"seed {self.seed} and held-out {self.held_out} cannot be negative")
-        if not self.learning_rate > 0 or not self.rate_scale > 0:
-            raise InputError(f"learning rate {self.learning_rate} and rate scale "
-                             f"{self.rate_scale} must be above 0")  # fmt: skip
+        for name in ("learning_rate", "rate_scale", "best_rate_scale"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} {getattr(self, name)} must be above 0")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
