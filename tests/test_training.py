@@ -106,11 +106,14 @@ def test_the_summary_counts_what_happened(trained: Trained, images: list[Path]) 
 
 
 def test_training_lowers_the_loss(tmp_path: Path, images: list[Path], no_export: None) -> None:
-    watcher = Recorder()
-    config = settings(steps=80, learning_rate=1e-2, frozen_steps=0)
-    run_training(tmp_path, images, config, watcher=watcher, checkpoint_minutes=9)
-    features = [report.parts["features"] for report in watcher.steps]
-    assert np.mean(features[-20:]) < 0.9 * np.mean(features[:20])
+    def last_features(rate: float) -> float:
+        watcher = Recorder()
+        config = settings(steps=80, learning_rate=rate, frozen_steps=0)
+        run_training(tmp_path / str(rate), images, config, watcher=watcher, checkpoint_minutes=9)
+        return float(np.mean([report.parts["features"] for report in watcher.steps[40:]]))
+
+    # The same steps draw the same qualities and lost chunks, whatever is learned.
+    assert last_features(1e-2) < 0.9 * last_features(1e-9)
 
 
 def test_a_run_resumed_ends_with_the_same_weights(

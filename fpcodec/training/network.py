@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from fpcodec.codecs.coefficients import group_bounds
 from fpcodec.codecs.learned import ROUNDING
+from fpcodec.training.stand_in import Neighbour, StandIn
 
 Levels = dict[str, Tensor]
 
@@ -127,9 +128,9 @@ class Block(nn.Module):
 class Synthesis(nn.Module):
     """The server's part: all levels from whichever chunks arrived.
 
-    What did not arrive enters as zeros with its ``presence`` at zero; what the network makes of
-    that from the other levels is the learned stand-in. Information goes down from coarse to fine
-    and up again, so every level sees every chunk.
+    What did not arrive is guessed from its neighbours first, then goes through the network like
+    the rest, its ``presence`` at zero. Information goes down from coarse to fine and up again, so
+    every level sees every chunk.
     """
 
     def __init__(
@@ -138,19 +139,24 @@ class Synthesis(nn.Module):
         super().__init__()
         self.names, width = tuple(names), config.synthesis_width
 
-        def per_level(make: Callable[[], nn.Module]) -> nn.ModuleDict:
-            return nn.ModuleDict({name: make() for name in names})
+        def per_level(levels: Sequence[str], make: Callable[[], nn.Module]) -> nn.ModuleDict:
+            return nn.ModuleDict({name: make() for name in levels})
 
         sizes = dict(zip(names, zip(channels, config.components, strict=True), strict=True))
+        counts = config.components
+        beside = zip(names, (None, *counts[:-1]), counts, (*counts[1:], None), strict=True)
+        self.stand_in = nn.ModuleDict(
+            {x: StandIn(fine, k, coarse) for x, fine, k, coarse in beside}
+        )
         self.basis = nn.ModuleDict({x: nn.Conv2d(k, c, 1) for x, (c, k) in sizes.items()})
         self.enter = nn.ModuleDict({x: nn.Conv2d(k + 2, width, 1) for x, (_, k) in sizes.items()})
-        self.down = per_level(lambda: Block(width))
-        self.down_mix = per_level(lambda: nn.Conv2d(width, width, 1))
-        self.up = per_level(lambda: Block(width))
-        self.up_look = per_level(lambda: nn.Conv2d(width, width, 3, 2, 1, groups=width))
-        self.up_mix = per_level(lambda: nn.Conv2d(width, width, 1))
+        self.down = per_level(names, lambda: Block(width))
+        self.down_mix = per_level(names[:-1], lambda: nn.Conv2d(width, width, 1))
+        self.up = per_level(names, lambda: Block(width))
+        self.up_look = per_level(names[1:], lambda: nn.Conv2d(width, width, 3, 2, 1, groups=width))
+        self.up_mix = per_level(names[1:], lambda: nn.Conv2d(width, width, 1))
         self.last = per_level(
-            lambda: nn.Sequential(*(Block(width) for _ in range(config.synthesis_blocks)))
+            names, lambda: nn.Sequential(*(Block(width) for _ in range(config.synthesis_blocks)))
         )
         self.leave = nn.ModuleDict({x: _silent(width, c) for x, (c, _) in sizes.items()})
         for name, (count, _) in sizes.items():
@@ -167,7 +173,7 @@ class Synthesis(nn.Module):
         Returns:
             Features (N, C, H, W) of every level.
         """
-        hidden = {}
+        hidden, components = {}, self._completed(components, presence)
         for name in self.names:
             here = presence[name].expand_as(log_steps[name])
             seen = torch.cat([0.3 * components[name], 0.3 * log_steps[name], here], dim=1)
@@ -190,6 +196,20 @@ class Synthesis(nn.Module):
             scale = getattr(self, f"scale_{name}")
             out[name] = self.basis[name](components[name]) + scale * added
         return out
+
+    def _completed(self, components: Levels, presence: Levels) -> Levels:
+        """Components, with guesses where no chunk arrived, made from coarse to fine."""
+        full: Levels = {}
+        coarser: Neighbour | None = None
+        for index, name in reversed(list(enumerate(self.names))):
+            values, known = components[name], presence[name]
+            below = self.names[index - 1] if index else None
+            finer = None if below is None else Neighbour(components[below], presence[below])
+            full[name] = values + (1 - known) * self.stand_in[name](finer, coarser, values)
+            for beside in (finer, coarser):
+                known = known if beside is None else torch.maximum(known, beside.known)
+            coarser = Neighbour(full[name], known)
+        return full
 
 
 class Quantised(NamedTuple):

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from fpcodec.calibration import calibrate
+from fpcodec.codecs.learned import LearnedCodec
+from fpcodec.codecs.pca import PcaCodec
 from fpcodec.detectors.factory import ExportableDetector
 from fpcodec.errors import InputError
 from fpcodec.profile import MANIFEST, Profile
@@ -25,6 +27,7 @@ from fpcodec.training.watch import Watcher
 
 CALIBRATION_IMAGES = 400
 
+_STARTS = (PcaCodec.codec_id, LearnedCodec.codec_id)
 _START, _IDENTITY = "start", "detector_identity"
 
 
@@ -33,7 +36,7 @@ class Prepared:
     """Where training starts, and on what.
 
     Attributes:
-        start: The run's own copy of a ``pca`` profile.
+        start: The run's own copy of a ``pca`` or ``learned`` profile.
         cache: Features; the first are held out.
         facts: What a checkpoint must agree with.
     """
@@ -106,9 +109,11 @@ def _start_profile(
                 detector, some, folder, seed=config.seed, progress=stage,
                 key_level_seconds=run.key_level_seconds,
             )  # fmt: skip
-        elif start.codec.codec_id != 2 or start.spec != detector.spec:
-            raise InputError(f"profile {start.name} is not a pca profile of this detector; give "
-                             "one that fpcodec calibrate made for it")  # fmt: skip
+        elif start.codec.codec_id not in _STARTS or start.spec != detector.spec:
+            raise InputError(
+                f"profile {start.name} is not a pca or learned profile of this detector; give one "
+                "that fpcodec calibrate or fpcodec train made for it"
+            )
         own = replace(start, measured={**start.measured, _IDENTITY: identity})
         return own.save(folder, detector)
 

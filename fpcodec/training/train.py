@@ -14,6 +14,7 @@ from torch import nn
 
 from fpcodec.calibration.key_levels import macs_saved, measure_key_levels
 from fpcodec.codecs.graphs import LearnedGraphs
+from fpcodec.codecs.learned import LearnedCodec
 from fpcodec.detectors.factory import ExportableDetector
 from fpcodec.errors import InputError
 from fpcodec.profile import Profile
@@ -32,9 +33,12 @@ from fpcodec.training.objective import Objective
 from fpcodec.training.prepare import Prepared, prepare, shuffled
 from fpcodec.training.settings import RunConfig, TrainingConfig
 from fpcodec.training.shortages import disk_full_named, out_of_memory_named
+from fpcodec.training.stand_in import fit_stand_ins
+from fpcodec.training.trained import trained_network
 from fpcodec.training.watch import MeasurementFile, TensorBoard, Watcher, Watchers
 
 TABLE_PYRAMIDS = 300
+STAND_IN_PYRAMIDS = 64
 FINAL_QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -77,7 +81,8 @@ def train(
         out: The profile folder to write.
         config: What decides the weights.
         run: Where the run lies, and how it is watched.
-        start: A ``pca`` profile of this detector; None to calibrate one.
+        start: A ``pca`` profile of this detector, or a ``learned`` one to go on from; None to
+            calibrate the former.
         watcher: Is told of progress.
 
     Returns:
@@ -95,6 +100,8 @@ def train(
             f"{len(images)} images are fewer than a batch of {config.batch} and {config.held_out} "
             "held out; add images, or lower --batch or --held-out"
         )
+    if start is not None and isinstance(start.codec, LearnedCodec):
+        config = replace(config, importance_steps=0)  # it knows better than S by now
     told = watcher or Watcher()
     with joined(run.device) as processes, out_of_memory_named(config.batch):
         ordered = shuffled(images)
@@ -122,10 +129,8 @@ def _trainer(
     told: Watcher,
 ) -> Trainer:
     """Set up a run at its start, or where its last checkpoint was."""
-    start, device = prepared.start, processes.device
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        network = initial_network(start.spec, start.codec.tensors)
+    device = processes.device
+    network = _network(prepared, config)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     head: Head | None = None
     if config.loss != "mse":
@@ -155,6 +160,22 @@ def _trainer(
     trainer.price = Price(*map(processes.agree, (trainer.price.slope, trainer.price.offset)))
     trainer.save()
     return trainer
+
+
+def _network(prepared: Prepared, config: TrainingConfig) -> LearnedNetwork:
+    """The network as training starts."""
+    codec = prepared.start.codec
+    if isinstance(codec, LearnedCodec):
+        return trained_network(codec)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = initial_network(codec.spec, codec.tensors)
+    cache, first = prepared.cache, config.held_out
+    some = range(first, min(first + STAND_IN_PYRAMIDS, len(cache)))
+    with torch.no_grad():
+        examples = [network.analysis(cache.batch([x], torch.device("cpu")))[0] for x in some]
+    fit_stand_ins(network.synthesis.stand_in, examples)
+    return network
 
 
 def _run(trainer: Trainer, held_out: HeldOut) -> None:
