@@ -31,6 +31,7 @@ from fpcodec.codecs.pca import PcaCodec
 from fpcodec.codecs.uniform import UniformCodec
 from fpcodec.embedded import embedded_folder
 from fpcodec.errors import InputError, ProfileError
+from fpcodec.files import file_sha256
 from fpcodec.pyramid import PyramidSpec
 from fpcodec.reconstruct.interpolation import InterpolationRecoverer
 
@@ -170,7 +171,9 @@ class Profile:
             "key_levels": {k: list(v) for k, v in self.key_levels.items()},
             "measured": dict(self.measured),
             "detector": dict(config),
-            "files": {x.name: _sha256(x) for x in sorted(folder.iterdir()) if x.name != MANIFEST},
+            "files": {
+                x.name: file_sha256(x) for x in sorted(folder.iterdir()) if x.name != MANIFEST
+            },
         }
 
     def verify(self, *, skip_absent: bool = False) -> None:
@@ -318,7 +321,7 @@ def _check_files(folder: Path, *, skip_absent: bool = False) -> None:
             if skip_absent:
                 continue
             raise ProfileError(f"{file} is missing; copy the profile again")
-        if _sha256(file) != expected:
+        if file_sha256(file) != expected:
             raise ProfileError(f"{file} was changed since the profile was written; copy it again")
 
 
@@ -360,11 +363,3 @@ def _copy_detector_files(source: Path, target: Path) -> None:
     for file in source.iterdir():
         if file.is_file() and file.name not in (MANIFEST, TENSORS):
             shutil.copyfile(file, target / file.name)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -8,7 +8,6 @@ The model's weights are its publisher's to give away; the codec fitted to them i
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from typing import Any
 
 from fpcodec.download import TIMEOUT_S, download
 from fpcodec.errors import InputError, ModelError, ProfileError
+from fpcodec.files import file_sha256
 from fpcodec.profile import Profile, require_free
 
 RECIPE = "recipe.json"
@@ -163,7 +163,7 @@ def _verified(model: Path, expected: PublishedModel) -> Path:
     if not model.is_file():
         raise InputError(f"{model}: no such file; name {expected.file}, as offered at "
                          f"{expected.url}")  # fmt: skip
-    digest = hashlib.sha256(model.read_bytes()).hexdigest()
+    digest = file_sha256(model)
     if digest != expected.sha256:
         raise ModelError(f"{model} has sha256 {digest}, not {expected.sha256}: give "
                          f"{expected.file} as offered at {expected.url}")  # fmt: skip

@@ -18,9 +18,10 @@ from pathlib import Path
 from fpcodec import Profile
 from fpcodec.codecs.graphs import ANALYSIS_FILE, SYNTHESIS_FILE
 from fpcodec.detectors.factory import open_detector
-from fpcodec.detectors.onnx import EDGE_FILE, SERVER_FILE, sha256
+from fpcodec.detectors.onnx import EDGE_FILE, SERVER_FILE
 from fpcodec.embedded import EMBEDDED, embedded_folder
 from fpcodec.errors import FpcodecError, InputError
+from fpcodec.files import file_sha256
 from fpcodec.profile import MANIFEST, TENSORS
 
 
@@ -32,7 +33,7 @@ def embed(profile: Profile, name: str) -> Profile:
     """
     asset, source = embedded_folder(name), profile.path or Path()
     for file in (EDGE_FILE, SERVER_FILE):
-        if sha256(source / file) != sha256(asset / file):
+        if file_sha256(source / file) != file_sha256(asset / file):
             raise InputError(f"{source / file} is not that of {name}; make the profile for "
                              f"--detector tiny:{name}")  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from fpcodec import Profile
 from fpcodec.codecs.graphs import ANALYSIS_FILE, SYNTHESIS_FILE
-from fpcodec.detectors.onnx import sha256
 from fpcodec.errors import FpcodecError, InputError
+from fpcodec.files import file_sha256
 from fpcodec.profile import MANIFEST, TENSORS, require_free
 from fpcodec.recipes import RECIPE, PublishedModel, Recipe, complete
 
@@ -66,7 +66,7 @@ def main() -> None:
     try:
         require_free(out)
         model = PublishedModel(
-            Path(told.url).name, sha256(told.model), told.model.stat().st_size,
+            Path(told.url).name, file_sha256(told.model), told.model.stat().st_size,
             told.url, told.publisher, told.licence,
         )  # fmt: skip
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:

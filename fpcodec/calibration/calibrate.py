@@ -14,6 +14,7 @@ from fpcodec.calibration.key_levels import macs_saved, measure_key_levels
 from fpcodec.calibration.schedule import quality_schedule
 from fpcodec.calibration.statistics import LevelStatistics
 from fpcodec.codecs.base import quality_byte
+from fpcodec.codecs.chunked import ChunkedCodec
 from fpcodec.codecs.pca import PcaCodec
 from fpcodec.codecs.uniform import UniformCodec
 from fpcodec.detectors.factory import ExportableDetector
@@ -98,7 +99,7 @@ def calibrate(
     measured = {
         "calibration_images": len(images),
         "seed": seed,
-        "mean_bytes_by_quality": _rates(fitted, held[:50]),
+        "mean_bytes_by_quality": mean_bytes_by_quality(fitted, held[:50]),
         "key_levels": kept,
         "edge_macs": detector.macs(None),
         "edge_macs_saved_by_scale": macs_saved(detector, key_levels),
@@ -174,11 +175,11 @@ def _uniform_tensors(statistics: Mapping[str, LevelStatistics]) -> Tensors:
     return tensors
 
 
-def _rates(codec: PcaCodec | UniformCodec, held: Sequence[Pyramid]) -> dict[str, float]:
-    """Mean frame bytes by wire quality, over some of the calibration images."""
+def mean_bytes_by_quality(codec: ChunkedCodec, pyramids: Sequence[Pyramid]) -> dict[str, float]:
+    """Mean frame bytes of some pyramids, by wire quality."""
     return {
         str(quality_byte(quality)): round(
-            float(np.mean([len(codec.encode(pyramid, quality)) for pyramid in held])), 1
+            float(np.mean([len(codec.encode(pyramid, quality)) for pyramid in pyramids])), 1
         )
         for quality in _RATED
     }

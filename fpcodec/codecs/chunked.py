@@ -75,10 +75,6 @@ class ChunkedCodec(ABC):
         return STEP_CLASSES
 
     @abstractmethod
-    def _quantise(self, name: str, features: Array, quality: int) -> QuantisedLevel:
-        """Integers of one level at a wire quality."""
-
-    @abstractmethod
     def _dequantise(
         self, name: str, symbols: Integers, classes: ClassMap | None, quality: int
     ) -> Array:
@@ -98,11 +94,9 @@ class ChunkedCodec(ABC):
             self.codec_id, self.spec, self.components, tables, self.stream_id, self.step_classes
         )
 
+    @abstractmethod
     def prepare(self, pyramid: Pyramid, names: Sequence[str]) -> Quantise:
         """Do once for the named levels what no quality changes; the rest is what is returned."""
-        return lambda quality, some: {
-            name: self._quantise(name, pyramid.levels[name], quality) for name in some
-        }
 
     def quantise(
         self, pyramid: Pyramid, quality: int, names: Sequence[str]

@@ -6,7 +6,6 @@ where it is not run.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fpcodec.errors import ProfileError
+from fpcodec.files import file_sha256
 from fpcodec.pyramid import Array
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class LearnedGraphs:
         Raises:
             ProfileError: The file is absent.
         """
-        return hashlib.sha256(self._file(name).read_bytes()).hexdigest()
+        return file_sha256(self._file(name))
 
     def analyse(self, levels: Mapping[str, Array]) -> dict[str, tuple[Array, Array]]:
         """Run the analysis of some levels and nothing else.

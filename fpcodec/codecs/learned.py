@@ -20,7 +20,7 @@ from fpcodec.codecs.base import ClassMap, Decoded, Integers
 from fpcodec.codecs.chunked import ChunkedCodec, Quantise, Tensors
 from fpcodec.codecs.chunks import QuantisedLevel
 from fpcodec.codecs.coefficients import STEP_CLASSES, whole_groups
-from fpcodec.codecs.graphs import ANALYSIS_FILE, SYNTHESIS_FILE, LearnedGraphs
+from fpcodec.codecs.graphs import ANALYSIS_FILE, LearnedGraphs
 from fpcodec.codecs.pca import LARGEST
 from fpcodec.entropy import Backend
 from fpcodec.errors import ProfileError
@@ -65,7 +65,6 @@ class LearnedCodec(ChunkedCodec):
 
     codec_id = 3
     edge_only = ("thresholds",)
-    ANALYSIS_FILE, SYNTHESIS_FILE = ANALYSIS_FILE, SYNTHESIS_FILE
 
     def __init__(
         self,
@@ -140,10 +139,6 @@ class LearnedCodec(ChunkedCodec):
         live = np.flatnonzero(symbols.any(axis=(1, 2)))
         most = whole_groups(len(symbols), int(live[-1]) + 1 if len(live) else 0)
         return QuantisedLevel(np.ascontiguousarray(symbols[:most]), classes, len(symbols))
-
-    def _quantise(self, name: str, features: Array, quality: int) -> QuantisedLevel:
-        found = self.graphs.analyse({name: features})[name]
-        return self._quantise_level(Latents({name: found[0]}, {name: found[1]}), name, quality)
 
     def _steps(self, name: str, classes: ClassMap | None, quality: int) -> Array:
         """Step of every integer, shape (K, H, W), or (K, 1, 1) without a step map."""

@@ -8,16 +8,17 @@ head will look without running it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 
 from fpcodec.codecs.base import ClassMap, Integers
-from fpcodec.codecs.chunked import ChunkedCodec
+from fpcodec.codecs.chunked import ChunkedCodec, Quantise
 from fpcodec.codecs.chunks import QuantisedLevel
 from fpcodec.codecs.coefficients import STEP_CLASSES, whole_groups
 from fpcodec.errors import ProfileError
-from fpcodec.pyramid import Array
+from fpcodec.pyramid import Array, Pyramid
 
 ROUNDING = 0.4
 """A magnitude rounds up from 0.6 of a step: below a half, zeros are cheaper than they are wrong."""
@@ -105,6 +106,12 @@ class PcaCodec(ChunkedCodec):
         """Step class per position: how many thresholds the probe passes nearby."""
         peak = self.peak_response(name, features)
         return np.searchsorted(self.tensors["thresholds"][quality], peak).astype(np.uint8)
+
+    def prepare(self, pyramid: Pyramid, names: Sequence[str]) -> Quantise:
+        """Nothing to do before the quality is known; see ``ChunkedCodec.prepare``."""
+        return lambda quality, some: {
+            name: self._quantise(name, pyramid.levels[name], quality) for name in some
+        }
 
     def _quantise(self, name: str, features: Array, quality: int) -> QuantisedLevel:
         return self.quantise_level(name, features, self.step_map(name, features, quality), quality)

@@ -6,17 +6,18 @@ with the same traversal as ``pca``'s components, the most spread channel first.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from fpcodec.codecs.base import ClassMap, Integers
-from fpcodec.codecs.chunked import ChunkedCodec
+from fpcodec.codecs.chunked import ChunkedCodec, Quantise
 from fpcodec.codecs.chunks import QuantisedLevel
 from fpcodec.codecs.tables import BUCKETS, bucket_of
 from fpcodec.errors import ProfileError
-from fpcodec.pyramid import Array
+from fpcodec.pyramid import Array, Pyramid
 
 LEAST_BITS = 2
 
@@ -56,6 +57,12 @@ class UniformCodec(ChunkedCodec):
         low, high = self.tensors[f"{name}.low"], self.tensors[f"{name}.high"]
         step = np.maximum((high - low) / (2 ** bits_of(quality) - 1), 1e-12)
         return low[:, None], high[:, None], self.tensors[f"{name}.centre"][:, None], step[:, None]
+
+    def prepare(self, pyramid: Pyramid, names: Sequence[str]) -> Quantise:
+        """Nothing to do before the quality is known; see ``ChunkedCodec.prepare``."""
+        return lambda quality, some: {
+            name: self._quantise(name, pyramid.levels[name], quality) for name in some
+        }
 
     def _quantise(self, name: str, features: Array, quality: int) -> QuantisedLevel:
         low, high, centre, step = self._affine(name, quality)

@@ -7,7 +7,6 @@ decoding, labels and what extraction costs.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from fpcodec.detectors.head_decoder import HeadDecoder
 from fpcodec.detectors.onnx_session import SubgraphSessions, first_line, open_session, run_session
 from fpcodec.detectors.preprocess import Preprocess
 from fpcodec.errors import InputError, ModelError
+from fpcodec.files import file_sha256
 from fpcodec.pyramid import MAX_IMAGE_PIXELS, Array, ImageGeometry, Pyramid, PyramidSpec, derive
 
 ROLES = ("edge", "server", "both")
@@ -134,7 +134,7 @@ class OnnxDetector:
                     scratch.replace(target / name)
             except OSError as error:
                 raise ModelError(f"{target / name}: cannot be written: {error}") from error
-            files[name] = sha256(target / name)
+            files[name] = file_sha256(target / name)
         return {**self.config, "kind": "onnx", "files": files}
 
     def geometry(
@@ -251,15 +251,6 @@ class OnnxDetector:
                 raise InputError(f"level {name} is missing; reconstruct it before the head runs")
             feeds[tensor] = np.ascontiguousarray(full.levels[name][None])
         return run_session(self._server, feeds)
-
-
-def sha256(path: Path) -> str:
-    """Hex sha256 of a file."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _strongest(head: HeadOutput) -> dict[str, Array]:

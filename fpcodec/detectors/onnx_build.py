@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from fpcodec.detectors.decoding import DecodeConfig
-from fpcodec.detectors.onnx import EDGE_FILE, SERVER_FILE, OnnxDetector, sha256
+from fpcodec.detectors.onnx import EDGE_FILE, SERVER_FILE, OnnxDetector
 from fpcodec.detectors.onnx_graph import cut_onnx
 from fpcodec.detectors.preprocess import Preprocess
+from fpcodec.files import file_sha256
 
 
 def build_onnx(
@@ -50,8 +51,8 @@ def build_onnx(
         cut = cut_onnx(model_path, level_tensors, folder, network_size)
         config: dict[str, Any] = {
             "kind": "onnx",
-            "source": {"file": model_path.name, "sha256": sha256(model_path)},
-            "files": {name: sha256(folder / name) for name in (EDGE_FILE, SERVER_FILE)},
+            "source": {"file": model_path.name, "sha256": file_sha256(model_path)},
+            "files": {name: file_sha256(folder / name) for name in (EDGE_FILE, SERVER_FILE)},
             "input": cut.input_name,
             "tensors": cut.tensors,
             "outputs": list(cut.outputs),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 import warnings
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fpcodec.errors import MissingDependency, ModelError
+from fpcodec.files import file_sha256
 
 try:
     import torch
@@ -115,16 +115,7 @@ def save_weights(state: Mapping[str, Tensor], path: Path) -> str:
     temporary = path.with_name(path.name + ".tmp")
     save_file({name: tensor.detach().contiguous() for name, tensor in state.items()}, temporary)
     os.replace(temporary, path)
-    return sha256(path)
-
-
-def sha256(path: Path) -> str:
-    """Hex sha256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return file_sha256(path)
 
 
 def save_halves(

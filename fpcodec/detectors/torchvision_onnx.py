@@ -16,8 +16,8 @@ from torchvision.models.detection import FasterRCNN
 from fpcodec.detectors.base import Image
 from fpcodec.detectors.decoding import DecodeConfig
 from fpcodec.detectors.preprocess import Preprocess
-from fpcodec.detectors.torch_weights import sha256
 from fpcodec.errors import ModelError
+from fpcodec.files import file_sha256
 from fpcodec.pyramid import ImageGeometry
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def export_onnx(
     ]
     return {
         "kind": "onnx",
-        "files": {name: sha256(folder / name) for name in (EDGE_FILE, SERVER_FILE)},
+        "files": {name: file_sha256(folder / name) for name in (EDGE_FILE, SERVER_FILE)},
         "input": "image",
         "tensors": {name: name for name in spec.names},
         "outputs": list(outputs),

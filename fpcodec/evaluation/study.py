@@ -23,6 +23,7 @@ from fpcodec.evaluation.traces import Trace, read_traces, write_traces
 from fpcodec.evaluation.ways import Way, Workplace
 from fpcodec.evaluation.ways.base import detector_identity, load_profiles
 from fpcodec.executor import Executor, run_all
+from fpcodec.files import file_sha256
 from fpcodec.profile import MANIFEST, Profile
 
 SHARD_IMAGES = 5
@@ -76,7 +77,7 @@ def _files_digest(profile: Profile) -> str | None:
     """Of the manifest, which hashes every file: synthesis may change while the stream id stays."""
     if profile.path is None:
         return None
-    return hashlib.sha256((profile.path / MANIFEST).read_bytes()).hexdigest()
+    return file_sha256(profile.path / MANIFEST)
 
 
 def run_study(

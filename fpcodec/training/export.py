@@ -14,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fpcodec.calibration.calibrate import mean_bytes_by_quality
 from fpcodec.calibration.counting import fit_tables
 from fpcodec.codecs.base import Decoded
+from fpcodec.codecs.graphs import ANALYSIS_FILE, SYNTHESIS_FILE
 from fpcodec.codecs.learned import LearnedCodec
 from fpcodec.errors import InputError, ModelError
 from fpcodec.profile import Profile
@@ -30,7 +32,6 @@ INTEGERS_DIFFER, FEATURES_DIFFER = 1e-3, 1e-3
 
 _FEW_INTEGERS = 8
 _CHECKED_PYRAMIDS, _CHECKED_QUALITIES = 3, (32, 128, 224)
-_RATED = (0, 64, 128, 191, 255)
 
 
 def export_profile(
@@ -76,15 +77,15 @@ def export_profile(
     frozen = copy.deepcopy(network).float().cpu().eval()
     with _scratch_beside(out) as folder:
         base = start.save(folder, detector)
-        export_analysis(frozen, folder / LearnedCodec.ANALYSIS_FILE)
-        export_synthesis(frozen, folder / LearnedCodec.SYNTHESIS_FILE)
+        export_analysis(frozen, folder / ANALYSIS_FILE)
+        export_synthesis(frozen, folder / SYNTHESIS_FILE)
         tensors = codec_tensors(frozen)
         codec = LearnedCodec(spec, tensors, folder)
         tables = fit_tables(codec, pyramids, np.random.default_rng(seed), progress=progress)
         codec = LearnedCodec(spec, {**tensors, **tables.tensors}, folder)
         facts = {
             **start.measured,
-            "mean_bytes_by_quality": _mean_bytes(codec, pyramids[:50]),
+            "mean_bytes_by_quality": mean_bytes_by_quality(codec, pyramids[:50]),
             **(measured or {}),
         }
         profile = replace(base, name=name or out.name, codec=codec, measured=facts)
@@ -178,13 +179,6 @@ def _synthesised(
         components[name][0] = symbols * torch.exp(log_steps[name][0] + gain)
     out = network.synthesis(components, log_steps, presence)
     return {name: x[0].numpy() for name, x in out.items()}
-
-
-def _mean_bytes(codec: LearnedCodec, pyramids: Sequence[Pyramid]) -> dict[str, float]:
-    return {
-        str(wire): round(float(np.mean([len(codec.encode(x, wire / 255)) for x in pyramids])), 1)
-        for wire in _RATED
-    }
 
 
 @contextmanager

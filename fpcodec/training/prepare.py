@@ -18,6 +18,7 @@ from fpcodec.codecs.learned import LearnedCodec
 from fpcodec.codecs.pca import PcaCodec
 from fpcodec.detectors.factory import ExportableDetector
 from fpcodec.errors import InputError
+from fpcodec.files import file_sha256
 from fpcodec.profile import MANIFEST, Profile
 from fpcodec.training.checkpoint import Checkpoint
 from fpcodec.training.features import FeatureCache, cache_features
@@ -122,7 +123,7 @@ def detector_identity(detector: ExportableDetector) -> str:
     """What makes a detector the same, wherever its files lie: 64 hexadecimal digits."""
     with tempfile.TemporaryDirectory() as folder:
         config = detector.export(Path(folder))
-        files = {x.name: hashlib.sha256(x.read_bytes()).hexdigest() for x in Path(folder).iterdir()}
+        files = {x.name: file_sha256(x) for x in Path(folder).iterdir()}
     facts = [config.get("kind"), config.get("source"), sorted(files.items()),
              detector.spec.to_dict()]  # fmt: skip
     return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()

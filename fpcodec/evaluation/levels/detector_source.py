@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fpcodec.detectors.base import Detector
+from fpcodec.files import file_sha256
 from fpcodec.profile import Profile
 
 
@@ -63,4 +63,4 @@ def _content(value: Any) -> Any:
     """A value, or the sha256 of the file that it names."""
     if not isinstance(value, str) or not Path(value).is_file():
         return value
-    return f"sha256:{hashlib.sha256(Path(value).read_bytes()).hexdigest()}"
+    return f"sha256:{file_sha256(Path(value))}"
