@@ -26,7 +26,8 @@ from fpcodec.evaluation.runner import measure
 from fpcodec.evaluation.ways import FeaturesWay, Workplace
 from fpcodec.evaluation.ways.picture import PictureWay
 from fpcodec.images import load_image
-from fpcodec.profile import MANIFEST, TENSORS, Profile, embedded_profile_path
+from fpcodec.profile import Profile, embedded_profile_path
+from fpcodec.profile_folder import MANIFEST, TENSORS
 
 SCENES = range(60)
 """Seeds; below a million they are held out."""

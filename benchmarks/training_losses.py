@@ -42,7 +42,8 @@ from fpcodec.evaluation.scoring import Bootstrap, write_draws
 from fpcodec.evaluation.traces import Trace
 from fpcodec.evaluation.ways import FeaturesWay, OpenProfile, Workplace
 from fpcodec.files import replacing
-from fpcodec.profile import MANIFEST, Profile
+from fpcodec.profile import Profile
+from fpcodec.profile_folder import MANIFEST
 from fpcodec.training.settings import LOSSES, RunConfig, TrainingConfig
 from fpcodec.training.train import train
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from fpcodec.calibration import calibrate
 from fpcodec.detectors import factory
 from fpcodec.images import load_image
-from fpcodec.profile import MANIFEST, Profile
+from fpcodec.profile import Profile
+from fpcodec.profile_folder import MANIFEST
 
 ZERO_LAYER_DEVIATION = 1e-3
 """Of the weights that training starts from zero."""

@@ -11,9 +11,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -30,18 +28,24 @@ from fpcodec.codecs.learned import LearnedCodec
 from fpcodec.codecs.pca import PcaCodec
 from fpcodec.codecs.uniform import UniformCodec
 from fpcodec.embedded import embedded_folder
-from fpcodec.errors import InputError, ProfileError
+from fpcodec.errors import ProfileError
 from fpcodec.files import file_sha256
+from fpcodec.profile_folder import (
+    FORMAT_VERSION,
+    MANIFEST,
+    TENSORS,
+    check_files,
+    load_tensors,
+    read_manifest,
+    replace_folder,
+    require_free,
+)
 from fpcodec.pyramid import PyramidSpec
 from fpcodec.reconstruct.interpolation import InterpolationRecoverer
 
 if TYPE_CHECKING:
     from fpcodec.codecs.base import Codec
     from fpcodec.detectors.base import Detector
-
-FORMAT_VERSION = 1
-MANIFEST = "profile.json"
-TENSORS = "codec.safetensors"
 
 _RECOVERY = "recovery."
 
@@ -88,9 +92,9 @@ class Profile:
             ProfileError: It is absent, damaged or of an unknown format version.
         """
         folder = Path(path)
-        manifest = _read_manifest(folder)
+        manifest = read_manifest(folder)
         try:
-            tensors = _load_tensors(folder / TENSORS, manifest["files"][TENSORS])
+            tensors = load_tensors(folder / TENSORS, manifest["files"][TENSORS])
             spec = PyramidSpec.from_dict(manifest["spec"])
             recovery = {
                 key[len(_RECOVERY) :]: value
@@ -149,7 +153,7 @@ class Profile:
             self._write_tensors(scratch / TENSORS)
             manifest = self._manifest(config, scratch)
             (scratch / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
-            _replace(folder, scratch, Path(name) / "old")
+            replace_folder(folder, scratch, Path(name) / "old")
         return Profile.load(folder)
 
     def _write_tensors(self, path: Path) -> None:
@@ -187,7 +191,7 @@ class Profile:
         """
         if self.path is None:
             raise ProfileError("this profile is not in a folder; save it first")
-        _check_files(self.path, skip_absent=skip_absent)
+        check_files(self.path, skip_absent=skip_absent)
 
     def open_codec(self, threads: int | None = None, providers: Sequence[str] = ()) -> Codec:
         """The codec, its networks, where it has any, run as a detector's would be.
@@ -216,7 +220,7 @@ class Profile:
         if self.path is not None:
             # A flipped bit in a graph changes features without a word. A device may lack the
             # server's half, so absent files are left to the detector.
-            _check_files(folder, skip_absent=True)
+            check_files(folder, skip_absent=True)
         return detector_from_config(self.detector_config, folder, role, threads, providers)
 
 
@@ -270,93 +274,6 @@ def _copy_graphs(source: Path, target: Path) -> None:
     for name in (ANALYSIS_FILE, SYNTHESIS_FILE):
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
-
-
-def require_free(folder: Path) -> None:
-    """Find out whether a profile may be written to a folder, before the work of making it.
-
-    Raises:
-        InputError: Something that is not a profile is in the way, or the folder cannot be made.
-    """
-    folder = folder.resolve()
-    if not _may_replace(folder):
-        raise InputError(f"{folder} exists and is not a profile; choose another folder")
-    above = next(x for x in folder.parents if x.exists())
-    if not above.is_dir():
-        raise InputError(f"{above} is a file, so {folder} cannot be made; choose another folder")
-    if not os.access(above, os.W_OK):
-        raise InputError(f"{above} cannot be written to; choose another folder")
-
-
-def _replace(folder: Path, scratch: Path, old: Path) -> None:
-    """Put ``scratch`` in the place of ``folder``; where that fails, leave what was there."""
-    try:
-        if folder.exists():
-            folder.rename(old)
-        scratch.rename(folder)
-    except OSError as error:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        raise InputError(f"{folder} cannot be replaced ({error}); choose another folder") from error
-
-
-def _may_replace(folder: Path) -> bool:
-    """Whether there is nothing, an empty folder, or a profile of any release."""
-    if not folder.is_dir():
-        return not folder.exists()
-    if not any(folder.iterdir()):
-        return True
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-    except (OSError, ValueError):
-        return False
-    # Other programs have a profile.json too, perhaps beside somebody's work.
-    return isinstance(manifest, dict) and {"stream_id", "codec_id", "files"} <= set(manifest)
-
-
-def _check_files(folder: Path, *, skip_absent: bool = False) -> None:
-    for name, expected in _read_manifest(folder)["files"].items():
-        file = folder / name
-        if not file.is_file():
-            if skip_absent:
-                continue
-            raise ProfileError(f"{file} is missing; copy the profile again")
-        if file_sha256(file) != expected:
-            raise ProfileError(f"{file} was changed since the profile was written; copy it again")
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
-    if folder.is_file():
-        raise ProfileError(f"{folder} is a file; name the folder that fpcodec calibrate wrote")
-    if not path.is_file():
-        raise ProfileError(f"{folder} is not a profile: it has no {MANIFEST}; "
-                           "make one with fpcodec calibrate")  # fmt: skip
-    try:
-        manifest = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise ProfileError(f"{path} is not JSON ({error}); copy the profile again") from error
-    if not isinstance(manifest, dict):
-        raise ProfileError(f"{path} is not a manifest; copy the profile again")
-    if manifest.get("format_version") != FORMAT_VERSION:
-        raise ProfileError(f"{path}: format version {manifest.get('format_version')} is unknown; "
-                           f"this release reads {FORMAT_VERSION}")  # fmt: skip
-    return manifest
-
-
-def _load_tensors(path: Path, expected: str) -> dict[str, npt.NDArray[Any]]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    if not path.is_file():
-        raise ProfileError(f"{path} is missing; copy the profile again")
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != expected:
-        raise ProfileError(f"{path} was changed since the profile was written; copy it again")
-    try:
-        return dict(load(data))
-    except SafetensorError as error:
-        raise ProfileError(f"{path} is not a safetensors file ({error})") from error
 
 
 def _copy_detector_files(source: Path, target: Path) -> None:

@@ -18,7 +18,8 @@ from typing import Any
 from fpcodec.download import TIMEOUT_S, download
 from fpcodec.errors import InputError, ModelError, ProfileError
 from fpcodec.files import file_sha256
-from fpcodec.profile import Profile, require_free
+from fpcodec.profile import Profile
+from fpcodec.profile_folder import require_free
 
 RECIPE = "recipe.json"
 

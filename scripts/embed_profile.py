@@ -22,7 +22,7 @@ from fpcodec.detectors.onnx import EDGE_FILE, SERVER_FILE
 from fpcodec.embedded import EMBEDDED, embedded_folder
 from fpcodec.errors import FpcodecError, InputError
 from fpcodec.files import file_sha256
-from fpcodec.profile import MANIFEST, TENSORS
+from fpcodec.profile_folder import MANIFEST, TENSORS
 
 
 def embed(profile: Profile, name: str) -> Profile:

@@ -22,7 +22,7 @@ from fpcodec import Profile
 from fpcodec.codecs.graphs import ANALYSIS_FILE, SYNTHESIS_FILE
 from fpcodec.errors import FpcodecError, InputError
 from fpcodec.files import file_sha256
-from fpcodec.profile import MANIFEST, TENSORS, require_free
+from fpcodec.profile_folder import MANIFEST, TENSORS, require_free
 from fpcodec.recipes import RECIPE, PublishedModel, Recipe, complete
 
 PUBLISHER = "Megvii-BaseDetection/YOLOX"

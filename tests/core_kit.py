@@ -26,7 +26,8 @@ from fpcodec.entropy import (
     Table,
     table_from_counts,
 )
-from fpcodec.profile import MANIFEST, Profile
+from fpcodec.profile import Profile
+from fpcodec.profile_folder import MANIFEST
 from fpcodec.pyramid import ImageGeometry, LevelSpec, Pyramid, PyramidSpec, derive
 from fpcodec.reconstruct.interpolation import resize_bilinear
 

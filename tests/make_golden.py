@@ -22,7 +22,8 @@ from fpcodec.calibration import calibrate
 from fpcodec.codecs.base import Decoded
 from fpcodec.codecs.chunks import QuantisedLevel
 from fpcodec.codecs.coefficients import group_bounds
-from fpcodec.profile import MANIFEST, Profile
+from fpcodec.profile import Profile
+from fpcodec.profile_folder import MANIFEST
 from fpcodec.pyramid import ImageGeometry, LevelSpec, PyramidSpec
 
 NETWORK = (96, 64)

@@ -13,7 +13,7 @@ import pytest
 
 from fpcodec import Profile, embedded_profile_path
 from fpcodec.errors import InputError
-from fpcodec.profile import MANIFEST
+from fpcodec.profile_folder import MANIFEST
 
 
 @pytest.fixture

@@ -27,7 +27,8 @@ from fpcodec.errors import (
     Truncated,
 )
 from fpcodec.evaluation.cost import analysis_macs, coded_symbols, synthesis_macs
-from fpcodec.profile import MANIFEST, TENSORS, Profile, make_codec
+from fpcodec.profile import Profile, make_codec
+from fpcodec.profile_folder import MANIFEST, TENSORS
 from fpcodec.pyramid import ImageGeometry, Pyramid
 from fpcodec.reconstruct.interpolation import InterpolationRecoverer
 from fpcodec.reconstruct.learned import LearnedRecoverer

@@ -12,7 +12,8 @@ import pytest
 from core_kit import FakeDetector, kit_profile, make_pyramid
 
 from fpcodec.errors import FpcodecError, InputError, ProfileError
-from fpcodec.profile import MANIFEST, TENSORS, Profile, make_codec
+from fpcodec.profile import Profile, make_codec
+from fpcodec.profile_folder import MANIFEST, TENSORS
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from wire_kit import FakeHalf, FakeProfile, LoopThread, client_of, servers
 
 from fpcodec import errors
 from fpcodec.data import generate_scene
-from fpcodec.profile import MANIFEST, Profile, embedded_profile_path
+from fpcodec.profile import Profile, embedded_profile_path
+from fpcodec.profile_folder import MANIFEST
 from fpcodec.split import EdgeHalf, ServerHalf
 from fpcodec_edge import EdgeClient, SplitClient
 from fpcodec_server import CodecServer

@@ -48,7 +48,7 @@ def calibrate(
     paths = choose_images(images, limit, seed)
     from fpcodec.calibration import calibrate as run
     from fpcodec.detectors.factory import open_detector
-    from fpcodec.profile import require_free
+    from fpcodec.profile_folder import require_free
 
     require_free(out)
 

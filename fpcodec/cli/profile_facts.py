@@ -45,7 +45,7 @@ def codec_name(profile: Profile) -> str:
 
 def file_bytes(profile: Profile) -> dict[str, int | None]:
     """Bytes of every file that belongs to a profile; None where it is absent."""
-    from fpcodec.profile import MANIFEST
+    from fpcodec.profile_folder import MANIFEST
 
     folder = profile.path or Path()
     names = json.loads((folder / MANIFEST).read_text("utf-8"))["files"]

@@ -144,7 +144,7 @@ def _source(profile: Path | None, detector: str | None) -> DetectorSource:
 def _target(folder: Path, scope: Scope, ratio_set: list[str] | None) -> Profile:
     """The profile that key levels go into, once it is known that there will be some."""
     from fpcodec.errors import InputError
-    from fpcodec.profile import require_free
+    from fpcodec.profile_folder import require_free
 
     if ratio_set:
         raise InputError("--into needs key levels, and a ratio set gives none; run the whole study")

@@ -111,7 +111,8 @@ def train(
     On several GPUs:  torchrun --nproc-per-node 4 -m fpcodec.cli train ..
     """
     from fpcodec.errors import InputError
-    from fpcodec.profile import Profile, require_free
+    from fpcodec.profile import Profile
+    from fpcodec.profile_folder import require_free
 
     if steps is not None and minutes is not None:
         raise InputError("--steps and --minutes are two ways to say how long; give one of them")

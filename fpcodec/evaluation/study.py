@@ -24,7 +24,8 @@ from fpcodec.evaluation.ways import Way, Workplace
 from fpcodec.evaluation.ways.base import detector_identity, load_profiles
 from fpcodec.executor import Executor, run_all
 from fpcodec.files import file_sha256
-from fpcodec.profile import MANIFEST, Profile
+from fpcodec.profile import Profile
+from fpcodec.profile_folder import MANIFEST
 
 SHARD_IMAGES = 5
 """Images of one shard: what a kill can cost, at most, per worker."""

@@ -19,7 +19,8 @@ from fpcodec.codecs.pca import PcaCodec
 from fpcodec.detectors.factory import ExportableDetector
 from fpcodec.errors import InputError
 from fpcodec.files import file_sha256
-from fpcodec.profile import MANIFEST, Profile
+from fpcodec.profile import Profile
+from fpcodec.profile_folder import MANIFEST
 from fpcodec.training.checkpoint import Checkpoint
 from fpcodec.training.features import FeatureCache, cache_features
 from fpcodec.training.settings import RunConfig, TrainingConfig
