@@ -49,7 +49,7 @@ BD_DROPS = {
 """Drops that a run's families share, where these are not the usual 0.5 to 4."""
 
 LEARNED = {
-    "key chunks": (key_chunks, ("yolox_nano",)),
+    "key chunks": (key_chunks, ("yolox_nano", "bccd", "tiny")),
     "recovery": (recovery, ("yolox_nano", "bccd")),
     "progressive": (progressive, ("yolox_nano", "bccd")),
 }
