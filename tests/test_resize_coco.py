@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 from PIL import Image
+from script_kit import script_fixture
 
-import fpcodec
 from fpcodec.data.coco import load_coco
 from fpcodec.errors import InputError
 
-SCRIPTS = Path(fpcodec.__file__).parents[1] / "scripts"
-
-
-@pytest.fixture(scope="module")
-def script() -> Iterator[ModuleType]:
-    if not SCRIPTS.is_dir():
-        pytest.skip("scripts/ is not part of an installed package")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(SCRIPTS))
-        yield importlib.import_module("resize_coco")
+script = script_fixture("resize_coco")
 
 
 def write_data(folder: Path, name: str, *, image_id: int, category: str = "cell") -> Path:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from script_kit import script_fixture
 
-import fpcodec
 from fpcodec.data import CLASS_NAMES, write_coco
 from fpcodec.data.coco import CocoDataset, load_coco
 
@@ -19,17 +16,10 @@ pytest.importorskip("torchvision")
 
 from fpcodec.detectors.tiny import TinyConfig  # noqa: E402
 
-SCRIPTS = Path(fpcodec.__file__).parents[1] / "scripts"
 CONFIG = TinyConfig("scenes", CLASS_NAMES, (128, 96))
 
 
-@pytest.fixture(scope="module")
-def script() -> Iterator[ModuleType]:
-    if not SCRIPTS.is_dir():
-        pytest.skip("scripts/ is not part of an installed package")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(SCRIPTS))
-        yield importlib.import_module("training_data")
+script = script_fixture("training_data")
 
 
 @pytest.fixture(scope="module")

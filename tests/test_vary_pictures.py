@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 from PIL import Image
+from script_kit import script_fixture
 
-import fpcodec
 from fpcodec.errors import InputError
 
-SCRIPTS = Path(fpcodec.__file__).parents[1] / "scripts"
-
-
-@pytest.fixture(scope="module")
-def script() -> Iterator[ModuleType]:
-    if not SCRIPTS.is_dir():
-        pytest.skip("scripts/ is not part of an installed package")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(SCRIPTS))
-        yield importlib.import_module("vary_pictures")
+script = script_fixture("vary_pictures")
 
 
 @pytest.fixture
