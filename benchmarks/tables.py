@@ -44,7 +44,7 @@ RUNS = (
 """Folders of results that ``fpcodec bench rd`` wrote."""
 
 BD_DROPS = {
-    "yolox_nano_learned": (0.5, 3.0), "bccd_learned": (0.9, 2.2), "tiny_learned": (1.4, 2.1),
+    "yolox_nano_learned": (0.5, 3.0), "bccd_learned": (0.7, 2.2), "tiny_learned": (0.7, 2.1),
 }  # fmt: skip
 """Drops that a run's families share, where these are not the usual 0.5 to 4."""
 
