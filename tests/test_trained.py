@@ -14,7 +14,7 @@ from core_kit import kit_profile, make_pyramid  # noqa: E402
 from training_kit import Recorder, run_training, settings, write_images  # noqa: E402
 
 from fpcodec.codecs.learned import LearnedCodec  # noqa: E402
-from fpcodec.errors import InputError, ProfileError  # noqa: E402
+from fpcodec.errors import InputError, ModelError, ProfileError  # noqa: E402
 from fpcodec.profile import Profile  # noqa: E402
 from fpcodec.training.trained import trained_network  # noqa: E402
 
@@ -75,6 +75,15 @@ def test_a_start_whose_graph_is_another_versions_is_refused(
     assert isinstance(start.codec, LearnedCodec)
     codec = LearnedCodec(start.spec, start.codec.tensors, tmp_path / "start")
     with pytest.raises(ProfileError, match="start from the pca profile"):
+        trained_network(codec)
+
+
+def test_a_damaged_graph_is_named(first: Path, tmp_path: Path) -> None:
+    codec = Profile.load(first / "profile").save(tmp_path / "start").codec
+    assert isinstance(codec, LearnedCodec)
+    path = tmp_path / "start" / "synthesis.onnx"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ModelError, match=r"synthesis\.onnx: not an ONNX model"):
         trained_network(codec)
 
 

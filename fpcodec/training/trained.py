@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fpcodec.codecs.graphs import ANALYSIS_FILE, SYNTHESIS_FILE
 from fpcodec.codecs.learned import LearnedCodec
+from fpcodec.detectors.onnx_shapes import load_model
 from fpcodec.errors import ProfileError
 from fpcodec.training.network import LearnedNetwork, NetworkConfig
 
@@ -21,7 +22,8 @@ def trained_network(codec: LearnedCodec) -> LearnedNetwork:
     """Read a codec's graphs and tensors back into the network that they were exported from.
 
     Raises:
-        ProfileError: A graph is missing, or another version's.
+        ModelError: A graph is missing or damaged.
+        ProfileError: It is another version's.
     """
     folder, names = codec.graphs.folder, codec.spec.coded_names
     weights = _weights(folder / ANALYSIS_FILE) | _weights(folder / SYNTHESIS_FILE)
@@ -50,13 +52,9 @@ def trained_network(codec: LearnedCodec) -> LearnedNetwork:
 
 def _weights(path: Path) -> dict[str, Tensor]:
     """A graph's weights by name."""
-    import onnx
+    graph = load_model(path).graph
     from onnx import numpy_helper
 
-    try:
-        graph = onnx.load(path).graph
-    except (OSError, ValueError) as error:
-        raise ProfileError(f"{path} cannot be read: {error}") from error
     return {x.name: torch.from_numpy(numpy_helper.to_array(x).copy()) for x in graph.initializer}
 
 
