@@ -7,7 +7,7 @@ training moves it, and the rest of the synthesis adds to it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, cast
 
 import torch
@@ -82,29 +82,31 @@ class StandIn(nn.Module):
 
 
 @torch.no_grad()
-def fit_stand_ins(stand_ins: nn.ModuleDict, examples: Sequence[Mapping[str, Tensor]]) -> None:
+def fit_stand_ins(stand_ins: nn.ModuleDict, examples: Iterable[Mapping[str, Tensor]]) -> None:
     """Set every stand-in to what least squares makes of complete pyramids.
 
     Args:
         stand_ins: By level, finest first.
-        examples: Components (N, K, H, W) of every level, as the analysis gives them.
+        examples: Components (N, K, H, W) of every level, as the analysis gives them; one at a time
+            is held.
     """
     if len(stand_ins) < 2:
         return
-    names = [None, *stand_ins, None]
-    for finer, name, coarser in zip(names, stand_ins, names[2:], strict=False):
-        gram, cross = torch.zeros(()), torch.zeros(())
-        for levels in examples:
+    names = list(stand_ins)
+    beside = dict(zip(names, zip([None, *names], [*names[1:], None], strict=False), strict=True))
+    grams = {name: torch.zeros(()) for name in names}
+    crosses, splits = dict(grams), dict.fromkeys(names, 0)
+    for levels in examples:
+        for name, (finer, coarser) in beside.items():
+            below = None if finer is None else levels[finer]
+            above = None if coarser is None else levels[coarser]
+            seen = seen_around(below, above, levels[name]).double()
             wanted = levels[name].flatten(2).double()
-            seen = seen_around(
-                None if finer is None else levels[finer],
-                None if coarser is None else levels[coarser],
-                levels[name],
-            ).double()
-            gram = gram + (seen @ seen.mT).sum(dim=0).cpu()
-            cross = cross + (wanted @ seen.mT).sum(dim=0).cpu()
-        count = len(gram)
-        split = 0 if finer is None else 4 * examples[0][finer].shape[1]
+            grams[name] = grams[name] + (seen @ seen.mT).sum(dim=0).cpu()
+            crosses[name] = crosses[name] + (wanted @ seen.mT).sum(dim=0).cpu()
+            splits[name] = 0 if below is None else 4 * below.shape[1]
+    for name in names:
+        gram, cross, split, count = grams[name], crosses[name], splits[name], len(grams[name])
         # Of either neighbour alone nothing is known of the other: two fits, side by side.
         parts = [_solve(gram, cross, slice(0, split)), _solve(gram, cross, slice(split, count))]
         stand_in = cast(StandIn, stand_ins[name])

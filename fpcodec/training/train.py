@@ -100,8 +100,6 @@ def train(
             f"{len(images)} images are fewer than a batch of {config.batch} and {config.held_out} "
             "held out; add images, or lower --batch or --held-out"
         )
-    if start is not None and isinstance(start.codec, LearnedCodec):
-        config = replace(config, importance_steps=0)  # it knows better than S by now
     told = watcher or Watcher()
     with joined(run.device) as processes, out_of_memory_named(config.batch):
         ordered = shuffled(images)
@@ -129,8 +127,14 @@ def _trainer(
     told: Watcher,
 ) -> Trainer:
     """Set up a run at its start, or where its last checkpoint was."""
-    device = processes.device
-    network = _network(prepared, config)
+    device, codec = processes.device, prepared.start.codec
+    facts = prepared.facts | {"processes": processes.count}
+    checkpoint = Checkpoint.load(run.folder, facts)
+    if isinstance(codec, LearnedCodec):
+        network = trained_network(codec)
+        config = replace(config, importance_steps=0)  # it knows better than S by now
+    else:
+        network = _initial(prepared, config, fit=checkpoint is None)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     head: Head | None = None
     if config.loss != "mse":
@@ -146,9 +150,8 @@ def _trainer(
     else:
         watchers: list[Watcher] = [told, MeasurementFile(run.folder)]
         told = Watchers([*watchers, TensorBoard(run.folder)] if run.tensorboard else watchers)
-    trainer = Trainer(network, objective, batches, Price(0, 0), config, run,
-                      prepared.facts | {"processes": processes.count}, processes, told)  # fmt: skip
-    checkpoint = Checkpoint.load(run.folder, trainer.facts)
+    trainer = Trainer(network, objective, batches, Price(0, 0), config, run, facts,
+                      processes, told)  # fmt: skip
     if checkpoint is not None:
         trainer.restore(checkpoint)
         told.note(f"going on from step {checkpoint.step} in {run.folder}")
@@ -162,19 +165,17 @@ def _trainer(
     return trainer
 
 
-def _network(prepared: Prepared, config: TrainingConfig) -> LearnedNetwork:
-    """The network as training starts."""
+def _initial(prepared: Prepared, config: TrainingConfig, *, fit: bool) -> LearnedNetwork:
+    """The closed form as a network; ``fit`` its stand-ins, unless a checkpoint brings them."""
     codec = prepared.start.codec
-    if isinstance(codec, LearnedCodec):
-        return trained_network(codec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = initial_network(codec.spec, codec.tensors)
-    cache, first = prepared.cache, config.held_out
-    some = range(first, min(first + STAND_IN_PYRAMIDS, len(cache)))
-    with torch.no_grad():
-        examples = [network.analysis(cache.batch([x], torch.device("cpu")))[0] for x in some]
-    fit_stand_ins(network.synthesis.stand_in, examples)
+    if fit:
+        cache, first = prepared.cache, config.held_out
+        some = range(first, min(first + STAND_IN_PYRAMIDS, len(cache)))
+        features = (cache.batch([index], torch.device("cpu")) for index in some)
+        fit_stand_ins(network.synthesis.stand_in, (network.analysis(x)[0] for x in features))
     return network
 
 
