@@ -100,7 +100,7 @@ def split(
     judged = replace(dataset, images=kept, boxes=tuple(b for b in dataset.boxes
                                                        if b.image_id in ids))  # fmt: skip
     judged_files = {path.resolve() for path in judged.paths()}
-    others = [x for x in choose_images(folder, 10**9, seed) if x.resolve() not in judged_files]
+    others = [x for x in choose_images(folder, None, seed) if x.resolve() not in judged_files]
     if len(kept) < held_out or not others:
         raise InputError(
             f"{len(dataset)} annotated images and {len(others)} to train on are too few for "

@@ -19,8 +19,6 @@ from rich.progress import track
 from fpcodec.cli.calibrate import choose_images
 from fpcodec.errors import InputError
 
-ALL = 1_000_000_000
-
 LEAST_CROP = 0.6
 """Smallest side of a crop, of the picture's; crops are resized to the picture's size."""
 
@@ -53,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.out.exists():
         raise InputError(f"{args.out} exists; name a new folder")
     args.out.mkdir(parents=True)
-    paths = choose_images(args.images, ALL, 0)
+    paths = choose_images(args.images, None, 0)
     for number, path in enumerate(track(paths, description="varying")):
         with Image.open(path) as opened:
             picture = opened.convert("RGB")

@@ -73,8 +73,8 @@ def _report(profile: Profile, folder: Path) -> dict[str, Any]:
     }
 
 
-def choose_images(folder: Path, limit: int, seed: int) -> list[Path]:
-    """Up to ``limit`` image files of a folder, the same ones for the same seed.
+def choose_images(folder: Path, limit: int | None, seed: int) -> list[Path]:
+    """Up to ``limit`` image files of a folder, None for all; the same ones for the same seed.
 
     Raises:
         InputError: There is no such folder, or no image in it.
@@ -88,6 +88,6 @@ def choose_images(folder: Path, limit: int, seed: int) -> list[Path]:
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS)
     if not found:
         raise InputError(f"{folder}: no image files ({', '.join(IMAGE_ENDINGS)}) in it")
-    if len(found) <= limit:
+    if limit is None or len(found) <= limit:
         return found
     return sorted(random.Random(seed).sample(found, limit))  # noqa: S311 (no secret)

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from fpcodec.training.watch import Watcher
 
 STEPS = 12_000
-_ALL = 10**9
 
 
 class Loss(str, Enum):
@@ -116,7 +115,7 @@ def train(
 
     if steps is not None and minutes is not None:
         raise InputError("--steps and --minutes are two ways to say how long; give one of them")
-    paths = choose_images(images, _ALL, seed)
+    paths = choose_images(images, None, seed)
     require_free(out)
     _require_torch(threads)
     from fpcodec.detectors.factory import open_detector

@@ -27,6 +27,15 @@ Quantise = Callable[[int, Sequence[str]], dict[str, QuantisedLevel]]
 """Wire quality and level names to the integers of one pyramid."""
 
 
+def level_by_level(
+    quantise: Callable[[str, Array, int], QuantisedLevel], pyramid: Pyramid
+) -> Quantise:
+    """``ChunkedCodec.prepare`` of a codec that does nothing before it knows the quality."""
+    return lambda quality, some: {
+        name: quantise(name, pyramid.levels[name], quality) for name in some
+    }
+
+
 class ChunkedCodec(ABC):
     """A codec whose chunks are levels of quantised components.
 

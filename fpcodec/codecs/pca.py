@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from fpcodec.codecs.base import ClassMap, Integers
-from fpcodec.codecs.chunked import ChunkedCodec, Quantise
+from fpcodec.codecs.chunked import ChunkedCodec, Quantise, level_by_level
 from fpcodec.codecs.chunks import QuantisedLevel
 from fpcodec.codecs.coefficients import STEP_CLASSES, whole_groups
 from fpcodec.errors import ProfileError
@@ -109,9 +109,7 @@ class PcaCodec(ChunkedCodec):
 
     def prepare(self, pyramid: Pyramid, names: Sequence[str]) -> Quantise:
         """Nothing to do before the quality is known; see ``ChunkedCodec.prepare``."""
-        return lambda quality, some: {
-            name: self._quantise(name, pyramid.levels[name], quality) for name in some
-        }
+        return level_by_level(self._quantise, pyramid)
 
     def _quantise(self, name: str, features: Array, quality: int) -> QuantisedLevel:
         return self.quantise_level(name, features, self.step_map(name, features, quality), quality)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fpcodec.codecs.base import ClassMap, Integers
-from fpcodec.codecs.chunked import ChunkedCodec, Quantise
+from fpcodec.codecs.chunked import ChunkedCodec, Quantise, level_by_level
 from fpcodec.codecs.chunks import QuantisedLevel
 from fpcodec.codecs.tables import BUCKETS, bucket_of
 from fpcodec.errors import ProfileError
@@ -60,9 +60,7 @@ class UniformCodec(ChunkedCodec):
 
     def prepare(self, pyramid: Pyramid, names: Sequence[str]) -> Quantise:
         """Nothing to do before the quality is known; see ``ChunkedCodec.prepare``."""
-        return lambda quality, some: {
-            name: self._quantise(name, pyramid.levels[name], quality) for name in some
-        }
+        return level_by_level(self._quantise, pyramid)
 
     def _quantise(self, name: str, features: Array, quality: int) -> QuantisedLevel:
         low, high, centre, step = self._affine(name, quality)
