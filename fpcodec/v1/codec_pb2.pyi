@@ -63,12 +63,52 @@ class FrameLimits(_message.Message):
     def __init__(self, max_frame_bytes: _Optional[int] = ..., max_image_pixels: _Optional[int] = ..., max_network_pixels: _Optional[int] = ..., max_elements: _Optional[int] = ...) -> None: ...
 
 class InferRequest(_message.Message):
-    __slots__ = ("request_id", "frame")
+    __slots__ = ("request_id", "frame", "partial")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     FRAME_FIELD_NUMBER: _ClassVar[int]
+    PARTIAL_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     frame: bytes
-    def __init__(self, request_id: _Optional[str] = ..., frame: _Optional[bytes] = ...) -> None: ...
+    partial: bool
+    def __init__(self, request_id: _Optional[str] = ..., frame: _Optional[bytes] = ..., partial: bool = ...) -> None: ...
+
+class InferStreamRequest(_message.Message):
+    __slots__ = ("frame_id", "data", "last", "answer_within_ms", "expires_after_ms", "request_id")
+    FRAME_ID_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_WITHIN_MS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    frame_id: int
+    data: bytes
+    last: bool
+    answer_within_ms: int
+    expires_after_ms: int
+    request_id: str
+    def __init__(self, frame_id: _Optional[int] = ..., data: _Optional[bytes] = ..., last: bool = ..., answer_within_ms: _Optional[int] = ..., expires_after_ms: _Optional[int] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class InferStreamResponse(_message.Message):
+    __slots__ = ("frame_id", "answer", "error", "credits")
+    FRAME_ID_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    CREDITS_FIELD_NUMBER: _ClassVar[int]
+    frame_id: int
+    answer: InferResponse
+    error: FrameError
+    credits: int
+    def __init__(self, frame_id: _Optional[int] = ..., answer: _Optional[_Union[InferResponse, _Mapping]] = ..., error: _Optional[_Union[FrameError, _Mapping]] = ..., credits: _Optional[int] = ...) -> None: ...
+
+class FrameError(_message.Message):
+    __slots__ = ("name", "message", "retry_after_ms")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    message: str
+    retry_after_ms: int
+    def __init__(self, name: _Optional[str] = ..., message: _Optional[str] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...
 
 class InferResponse(_message.Message):
     __slots__ = ("request_id", "detections", "levels_used", "levels_recovered", "levels_ignored", "timings", "image_size")

@@ -45,6 +45,11 @@ class CodecServiceStub(object):
                 request_serializer=fpcodec_dot_v1_dot_codec__pb2.InferRequest.SerializeToString,
                 response_deserializer=fpcodec_dot_v1_dot_codec__pb2.InferResponse.FromString,
                 _registered_method=True)
+        self.InferStream = channel.stream_stream(
+                '/fpcodec.v1.CodecService/InferStream',
+                request_serializer=fpcodec_dot_v1_dot_codec__pb2.InferStreamRequest.SerializeToString,
+                response_deserializer=fpcodec_dot_v1_dot_codec__pb2.InferStreamResponse.FromString,
+                _registered_method=True)
 
 
 class CodecServiceServicer(object):
@@ -71,6 +76,23 @@ class CodecServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def InferStream(self, request_iterator, context):
+        """Detects objects in many frames over one call: a camera's.
+
+        The server speaks first and grants credits: the frames that the client may begin. Every
+        answer, whether detections or an error, grants one back; a frame begun without a credit is
+        answered with `Overloaded`. Answers come as they are ready, in any order. A frame may arrive
+        in several messages, which may lie between those of other frames, and may be answered before
+        its end has arrived. A frame's error leaves the call open.
+
+        Frames that refer to the one before (docs/bitstream.md) are possible here alone: they are
+        read in the order in which they were completed, and one whose reference was lost is answered
+        with `NeedsRefresh`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CodecServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -83,6 +105,11 @@ def add_CodecServiceServicer_to_server(servicer, server):
                     servicer.Infer,
                     request_deserializer=fpcodec_dot_v1_dot_codec__pb2.InferRequest.FromString,
                     response_serializer=fpcodec_dot_v1_dot_codec__pb2.InferResponse.SerializeToString,
+            ),
+            'InferStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.InferStream,
+                    request_deserializer=fpcodec_dot_v1_dot_codec__pb2.InferStreamRequest.FromString,
+                    response_serializer=fpcodec_dot_v1_dot_codec__pb2.InferStreamResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -140,6 +167,33 @@ class CodecService(object):
             '/fpcodec.v1.CodecService/Infer',
             fpcodec_dot_v1_dot_codec__pb2.InferRequest.SerializeToString,
             fpcodec_dot_v1_dot_codec__pb2.InferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def InferStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/fpcodec.v1.CodecService/InferStream',
+            fpcodec_dot_v1_dot_codec__pb2.InferStreamRequest.SerializeToString,
+            fpcodec_dot_v1_dot_codec__pb2.InferStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,
