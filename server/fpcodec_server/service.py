@@ -14,7 +14,7 @@ from fpcodec.bitstream import VERSION
 from fpcodec.codecs.base import Limits
 from fpcodec.errors import FpcodecError, InputError, LimitExceeded, Unavailable
 from fpcodec.status import to_wire
-from fpcodec.v1 import codec_pb2
+from fpcodec.v1 import codec_pb2, codec_pb2_grpc
 from fpcodec_server.admission import Ticket, WorkPool
 from fpcodec_server.answers import Answer, to_response
 
@@ -83,7 +83,7 @@ def _answering(call: _Call[T]) -> _Call[T]:
     return answer
 
 
-class CodecServicer:
+class CodecServicer(codec_pb2_grpc.CodecServiceServicer):
     """Answers negotiations and inferences.
 
     Args:
