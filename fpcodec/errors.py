@@ -19,7 +19,7 @@
         ├── Unavailable         no server there, or it is going away
         ├── Timeout             no answer before the deadline
         ├── Overloaded          the server refuses work for now
-        └── Unauthenticated     the server refuses this client
+        └── Unauthenticated     one side refuses the other's credentials
 
 A message is one line: what was wrong, the limit or the expectation, and what to do.
 """
@@ -100,8 +100,16 @@ class Timeout(TransportError):
 
 
 class Overloaded(TransportError):
-    """The server refuses more work for now."""
+    """The server refuses more work for now.
+
+    Attributes:
+        retry_after_ms: Milliseconds after which another try may succeed; None if unknown.
+    """
+
+    def __init__(self, message: str, retry_after_ms: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_ms = retry_after_ms
 
 
 class Unauthenticated(TransportError):
-    """The server refuses this client's credentials."""
+    """The server refuses this client's credentials, or the client the server's certificate."""

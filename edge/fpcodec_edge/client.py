@@ -19,6 +19,8 @@ from fpcodec.codecs.base import Limits
 from fpcodec.errors import FpcodecError, InputError, LimitExceeded, Timeout, Unavailable
 from fpcodec.status import from_wire
 from fpcodec.v1 import codec_pb2, codec_pb2_grpc
+from fpcodec_edge.channel import ChannelSecurity, open_channel
+from fpcodec_edge.handshake import handshake_error
 from fpcodec_edge.replies import Agreement, InferReply, to_agreement, to_reply
 from fpcodec_edge.retry import RetryPolicy, call_with_retry
 
@@ -33,18 +35,19 @@ class EdgeClient:
     """Calls one server; safe to share between threads.
 
     The connection is made by the first call and made again after a loss. Create the client
-    after any fork: a channel does not survive one. Transport is plain HTTP/2.
+    after any fork: a channel does not survive one.
 
     Args:
         address: ``host:port`` of the server.
         deadline_s: Seconds for each call, retries included.
+        security: TLS, client certificate, token; None for plain HTTP/2 without a token.
         retry: When to try again; inference has no side effects, so repeating it is safe.
         clock: Monotonic seconds.
         sleep: Waits so many seconds.
         rng: Source of jitter; None for a fresh one.
 
     Raises:
-        InputError: The address or the deadline has no use.
+        InputError: The address, the deadline or a file of ``security`` has no use.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class EdgeClient:
         address: str,
         *,
         deadline_s: float = 2.0,
+        security: ChannelSecurity | None = None,
         retry: RetryPolicy | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -67,9 +71,8 @@ class EdgeClient:
         self._rng = rng or random.Random()  # noqa: S311 (jitter is no secret)
         self._max_frame_bytes = Limits().max_frame_bytes
         self._closed = threading.Event()
-        self._channel = grpc.insecure_channel(
-            address, options=_CHANNEL_OPTIONS, compression=grpc.Compression.NoCompression
-        )
+        self._uses_tls = security is not None and security.uses_tls
+        self._channel = open_channel(address, security, _CHANNEL_OPTIONS)
         self._stub = codec_pb2_grpc.CodecServiceStub(self._channel)
 
     def negotiate(
@@ -157,9 +160,12 @@ class EdgeClient:
             raise Unavailable(f"this client of {self.address} was closed meanwhile") from error
 
     def _typed(self, error: Any) -> FpcodecError:
-        typed = from_wire(
-            error.code(), error.details() or "", error.trailing_metadata() or (), self.address
-        )
+        details = error.details() or ""
+        if error.code() is grpc.StatusCode.UNAVAILABLE:
+            handshake = handshake_error(details, self.address, self._uses_tls)
+            if handshake is not None:
+                return handshake
+        typed = from_wire(error.code(), details, error.trailing_metadata() or (), self.address)
         if isinstance(typed, Timeout) and not self._is_connected():
             return Unavailable(
                 f"no server answered at {self.address} within {self._deadline_s:g} s; start one "

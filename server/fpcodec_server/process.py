@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Sequence
 
 from fpcodec.codecs.base import Limits
+from fpcodec_server.operations import Operations
 from fpcodec_server.server import DEFAULT_LISTEN, CodecServer
 from fpcodec_server.service import InferenceHalf, ServedProfile
 
@@ -23,6 +24,7 @@ def serve(
     providers: Sequence[str] = (),
     grace_s: float = 10.0,
     load_half: Callable[[], InferenceHalf] | None = None,
+    operations: Operations | None = None,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve a profile until SIGTERM or SIGINT; a second signal ends the process at once.
@@ -37,6 +39,7 @@ def serve(
         providers: Execution providers of the inference runtime.
         grace_s: Seconds that requests in flight get at a stop.
         load_half: Makes the half that answers.
+        operations: Who is let in, over what, and what is counted.
         on_ready: Called with the address once the server answers.
 
     Raises:
@@ -46,6 +49,7 @@ def serve(
     server = CodecServer(
         profile, listen=listen, limits=limits, threads=threads, workers=workers,
         max_waiting=max_waiting, providers=providers, grace_s=grace_s, load_half=load_half,
+        operations=operations,
     )  # fmt: skip
     asyncio.run(_run(server, on_ready))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import socket
@@ -17,6 +18,8 @@ from fpcodec.codecs.base import Limits
 from fpcodec.errors import InputError
 from fpcodec.v1 import codec_pb2_grpc
 from fpcodec_server.admission import WorkPool
+from fpcodec_server.operations import Operations
+from fpcodec_server.reflection import add_reflection
 from fpcodec_server.service import SERVICE_NAME, CodecServicer, InferenceHalf, ServedProfile
 
 if TYPE_CHECKING:
@@ -37,7 +40,8 @@ class CodecServer:
     """A gRPC server of one profile.
 
     Health (``grpc.health.v1``) says NOT_SERVING until the detector is loaded, and again from the
-    beginning of a stop. Transport is plain HTTP/2: expose it on trusted networks only.
+    beginning of a stop. Without ``operations`` that have TLS, transport is plain HTTP/2: expose it
+    on trusted networks only.
 
     Args:
         profile: What to serve.
@@ -50,6 +54,8 @@ class CodecServer:
         grace_s: Seconds that requests in flight get at a stop.
         load_half: Makes the half that answers; None for ``ServerHalf`` of the profile. Called in
             a worker thread.
+        operations: Who is let in, over what, and what is counted; None for everybody, in plain
+            text, with metrics that nobody reads.
 
     Raises:
         InputError: An argument is out of range.
@@ -67,12 +73,15 @@ class CodecServer:
         providers: Sequence[str] = (),
         grace_s: float = 10.0,
         load_half: Callable[[], InferenceHalf] | None = None,
+        operations: Operations | None = None,
     ) -> None:
         if grace_s < 0:
             raise InputError(f"a grace of {grace_s} s is negative; use 0 or more")
         self._host, self._wanted_port = split_address(listen)
         self._limits = limits or Limits()
         self._grace_s = grace_s
+        self._operations = operations or Operations()
+        self._operations.metrics.set_profiles({profile.name: profile.stream_id.hex()})
         self._load_half = load_half or (
             lambda: _load_server_half(cast("Profile", profile), threads, providers, self._limits)
         )
@@ -127,20 +136,30 @@ class CodecServer:
         if self._server is not None:
             await self._server.stop(self._grace_s if grace_s is None else grace_s)
         self._pool.close()
+        await asyncio.to_thread(self._operations.close)
 
     async def _listen(self) -> None:
         listen = join_address(self._host, self._wanted_port)
         _require_bindable(self._host, self._wanted_port)
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._operations.open()
         self._server = grpc.aio.server(
+            interceptors=self._operations.interceptors(),
             options=_channel_options(self._limits.max_frame_bytes + _ENVELOPE_BYTES),
             maximum_concurrent_rpcs=self._pool.capacity + _HEALTH_CALLS,
             compression=grpc.Compression.NoCompression,
         )
         codec_pb2_grpc.add_CodecServiceServicer_to_server(self._servicer, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if self._operations.reflection:
+            add_reflection((SERVICE_NAME, health.SERVICE_NAME), self._server)
+        credentials = self._operations.credentials()
         try:
-            self._port = self._server.add_insecure_port(listen)
+            self._port = (
+                self._server.add_insecure_port(listen)
+                if credentials is None
+                else self._server.add_secure_port(listen, credentials)
+            )
         except RuntimeError as error:
             raise _cannot_listen(listen, "refused by gRPC") from error
         await self._server.start()
