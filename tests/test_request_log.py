@@ -23,19 +23,17 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 @pytest.fixture
 def log_of() -> Iterator[Any]:
     """Sets up the log and gives its stream; the process's log is put back at the end."""
-    root, names = logging.getLogger(), ("fpcodec", "fpcodec_server")
-    before = root.handlers[:], root.level
+    root = logging.getLogger()
+    before = root.handlers[:]
 
     def start(form: str, level: str = "info") -> io.StringIO:
         stream = io.StringIO()
         configure_logging(form, level, stream)
         return stream
 
-    # basicConfig closes the handlers that it takes away, and those of pytest go on.
-    root.handlers[:] = []
     yield start
-    root.handlers[:], root.level = before
-    for name in names:
+    root.handlers[:] = before
+    for name in ("fpcodec", "fpcodec_server"):
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fpcodec_server.client_limits import ClientLimits, ClientRates
+from fpcodec_server.config import ServerConfig
 from fpcodec_server.interceptors import CallInterceptor, CallRules
 from fpcodec_server.metrics import ServerMetrics
 from fpcodec_server.reflection import require_reflection
@@ -32,6 +33,28 @@ class Operations:
     metrics: ServerMetrics = field(default_factory=ServerMetrics)
     metrics_listen: str | None = None
     reflection: bool = False
+
+    @classmethod
+    def of(cls, config: ServerConfig) -> Operations:
+        """What a configuration asks for; files are read now.
+
+        Raises:
+            InputError: A file cannot be used.
+            MissingDependency: Reflection is wanted and its package not installed.
+        """
+        files, auth = config.tls.files, config.auth
+        tokens: Tokens | OneToken | None = None
+        if auth.tokens is not None:
+            tokens = Tokens(auth.tokens)
+        elif auth.token is not None:
+            tokens = OneToken(auth.token)
+        return cls(
+            tls=None if files is None else ReloadingTls(files),
+            tokens=tokens,
+            rates=config.clients.rates,
+            metrics_listen=config.metrics.listen,
+            reflection=config.reflection,
+        )
 
     def __post_init__(self) -> None:
         if self.reflection:

@@ -98,7 +98,12 @@ def log_request(record: RequestRecord) -> None:
     """Write one line about a request."""
     level = _LEVEL_OF_CODE.get(record.code, logging.INFO)
     if _log.isEnabledFor(level):
-        _log.log(level, "request", extra={_FIELDS: record.fields()})
+        log_fields(_log, level, "request", record.fields())
+
+
+def log_fields(logger: logging.Logger, level: int, message: str, fields: Mapping[str, Any]) -> None:
+    """Write a line with fields of its own."""
+    logger.log(level, message, extra={_FIELDS: dict(fields)})
 
 
 class JsonFormatter(logging.Formatter):
@@ -137,11 +142,30 @@ def configure_logging(form: str, level: str, stream: IO[str] | None = None) -> N
         level: One of ``LEVELS``, for fpcodec's own lines; other packages speak from warnings up.
         stream: Where to write; None for stderr.
     """
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = _Handler(stream)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
-    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    root = logging.getLogger()
+    root.handlers = [x for x in root.handlers if not isinstance(x, _Handler)] + [handler]
     for name in ("fpcodec", "fpcodec_server"):
         logging.getLogger(name).setLevel(level.upper())
+
+
+class _Handler(logging.Handler):
+    """The handler of ``configure_logging``, which a second configuration replaces."""
+
+    def __init__(self, stream: IO[str] | None) -> None:
+        super().__init__()
+        self._stream = stream
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        try:
+            # Not remembered: whoever redirects stderr later means this log too.
+            stream = self._stream or sys.stderr
+            stream.write(self.format(record) + "\n")
+            stream.flush()
+        except Exception:
+            self.handleError(record)
 
 
 def _fields_of(record: logging.LogRecord) -> dict[str, Any]:
