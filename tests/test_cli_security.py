@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 from tls_kit import OTHER_TOKEN, TOKEN, Authority, tokens_file, write_secret
 from typer.testing import CliRunner
-from wire_kit import free_port
+from wire_kit import FakeHalf, StartServer, free_port
 
 from fpcodec.cli.app import app
+from fpcodec_server.operations import Operations
 
 
 def run(*arguments: object, **options: Any) -> Any:
@@ -87,6 +88,20 @@ format = "json"
     assert clients == {"token:camera"}
     assert TOKEN not in written
     assert OTHER_TOKEN not in written
+
+
+def test_a_failed_handshake_is_one_line_of_a_real_process(
+    start_server: StartServer, tmp_path: Path, photo: Path
+) -> None:
+    tls = Authority(tmp_path / "ca").server_tls()
+    server = start_server(FakeHalf(), operations=Operations(tls=tls))
+    stranger = Authority(tmp_path / "stranger")
+    command = [sys.executable, "-m", "fpcodec.cli", "detect", str(photo)]
+    command += ["--server", server.address, "--tls-ca", str(stranger.ca)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: no safe connection")
+    assert result.stderr.count("\n") == 1
 
 
 def test_print_config_prints_and_ends(tmp_path: Path) -> None:

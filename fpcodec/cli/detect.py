@@ -29,6 +29,7 @@ from fpcodec.cli.security_options import (
     TokenFile,
     TokenInPlainText,
     channel_security,
+    quiet_grpc,
 )
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def detect(
 
     Example:  fpcodec detect a.jpg b.jpg --server 127.0.0.1:50051 --levels auto
     """
+    quiet_grpc()
     check_images(images)
     check_rate(quality, max_bytes)
     security = channel_security(

@@ -67,6 +67,14 @@ TokenInPlainText = Annotated[
 ]  # fmt: skip
 
 
+def quiet_grpc() -> None:
+    """Keep gRPC's own lines off a terminal: what they say, the error says too.
+
+    Call it before anything imports gRPC. ``GRPC_VERBOSITY=INFO`` brings them back.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+
 def channel_security(
     tls: bool,
     ca: Path | None,

@@ -106,7 +106,7 @@ def authenticate(metadata: Iterable[tuple[str, Any]], tokens: Tokens | OneToken)
 
 
 def _match(token: str, entries: _Entries) -> str | None:
-    digest = hashlib.sha256(token.encode()).digest()
+    digest = hashlib.sha256(token.encode(errors="backslashreplace")).digest()
     found = None
     for name, known in entries:
         # No early end: the time must not tell which entry a guess came close to.
