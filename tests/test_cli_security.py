@@ -16,7 +16,10 @@ from tls_kit import OTHER_TOKEN, TOKEN, Authority, tokens_file, write_secret
 from typer.testing import CliRunner
 from wire_kit import FakeHalf, StartServer, free_port
 
+from fpcodec import embedded_profile_path, errors
 from fpcodec.cli.app import app
+from fpcodec.cli.loopback import loopback_server
+from fpcodec_edge import EdgeClient
 from fpcodec_server.operations import Operations
 
 
@@ -148,6 +151,19 @@ def test_bad_settings_are_one_line(arguments: list[str], says: str) -> None:
     assert result.stderr.startswith("error: ")
     assert says in result.stderr
     assert TOKEN not in result.stderr
+
+
+def test_an_operators_variables_are_not_meant_for_the_demos_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FPCODEC_SERVE_WORKERS", "many")
+    monkeypatch.setenv("FPCODEC_SERVE_AUTH_TOKEN", TOKEN)
+    with (
+        loopback_server(embedded_profile_path(), threads=1) as address,
+        EdgeClient(address) as client,
+        pytest.raises(errors.ProfileMismatch),
+    ):
+        client.negotiate(bytes(32))
 
 
 def test_a_token_is_not_sent_in_the_open(photo: Path) -> None:

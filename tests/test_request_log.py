@@ -92,7 +92,9 @@ def test_text_is_one_line_whatever_a_client_writes(log_of: Any) -> None:
             stages_ms={"queue": 0.5, "head": 3.25}, received_bytes=2000,
         )
     )  # fmt: skip
-    (line,) = stream.getvalue().splitlines()
+    log_request(RequestRecord("Infer", "OK", 1, "a", TRACE, "1" * 16, request_id="x\nERROR\u2028y"))
+    line, other = stream.getvalue().splitlines()
+    assert "request_id=x\\nERROR\\u2028y " in other
     assert " INFO request method=Infer code=OK duration_ms=12.3 client=token:a " in line
     assert "received_bytes=2000" in line
     assert "stages_ms=queue:0.5,head:3.25" in line
