@@ -195,6 +195,9 @@ class ServerConfig:
         threads: Threads of the inference runtime per worker; None for its own choice.
         providers: Execution providers of the inference runtime; empty for its own choice.
         deadline_s: Seconds for a call whose client names no deadline.
+        hang_s: Seconds after which a worker that does not answer is ended and replaced.
+        notice_s: Seconds between saying NOT_SERVING and refusing calls at a stop: what load
+            balancers take to notice.
         grace_s: Seconds that requests in flight get at a stop.
         reflection: Whether clients may list the calls.
 
@@ -209,6 +212,8 @@ class ServerConfig:
     threads: Annotated[int | None, whole(1, optional=True)] = None
     providers: Annotated[tuple[str, ...], words()] = ()
     deadline_s: Annotated[float, number(0, above=True)] = 10.0
+    hang_s: Annotated[float, number(0, above=True)] = 60.0
+    notice_s: Annotated[float, number(0)] = 0.0
     grace_s: Annotated[float, number(0)] = 10.0
     reflection: Annotated[bool, SWITCH] = False
     queue: QueueConfig = field(default_factory=QueueConfig)
