@@ -22,6 +22,7 @@ from fpcodec_edge.channel import open_channel
 from fpcodec_server.calls import current_call
 from fpcodec_server.client_limits import ClientRates
 from fpcodec_server.operations import Operations
+from fpcodec_server.stream_frames import stream_frame
 
 Requests = AsyncIterator[codec_pb2.InferStreamRequest]
 
@@ -95,7 +96,9 @@ def bare_server(
 
 def frames(count: int, length_bytes: int = 100) -> list[codec_pb2.InferStreamRequest]:
     return [
-        codec_pb2.InferStreamRequest(frame_id=n + 1, data=bytes(length_bytes), last=True)
+        codec_pb2.InferStreamRequest(
+            frame_id=n + 1, data=bytes(length_bytes), last=True, request_id=f"frame-{n + 1}"
+        )
         for n in range(count)
     ]
 
@@ -143,26 +146,61 @@ def test_streams_need_a_token(
     assert count(operations, name, method="InferStream", code="UNAUTHENTICATED") == 2
 
 
-def test_a_stream_charges_its_frames_itself(loop_thread: LoopThread) -> None:
-    async def charging(requests: Requests, context: Any) -> AsyncIterator[Any]:
-        call = current_call()
-        assert call is not None
-        async for request in requests:
-            try:
-                call.charge(len(request.data))
-                name = "ok"
-            except errors.Overloaded as error:
-                name = f"again in {error.retry_after_ms}"
-            yield codec_pb2.InferStreamResponse(
-                frame_id=request.frame_id, error=codec_pb2.FrameError(name=name)
-            )
+async def frame_by_frame(requests: Requests, context: Any) -> AsyncIterator[Any]:
+    """Answers frames in tasks of their own, as the service does; odd ones with an error."""
 
+    async def answer(request: codec_pb2.InferStreamRequest) -> codec_pb2.InferStreamResponse:
+        name = ""
+        try:
+            with stream_frame(request.request_id, len(request.data)) as note:
+                call = current_call()
+                assert call is not None
+                assert call.request_id == request.request_id
+                call.profile = "tiny"
+                if request.frame_id == 3:
+                    raise errors.Truncated("short")
+                timings = codec_pb2.ServerTimings(head_ms=2.0)
+                note.response = codec_pb2.InferResponse(timings=timings)
+        except errors.FpcodecError as error:
+            name = type(error).__name__
+        error_or_none = codec_pb2.FrameError(name=name)
+        return codec_pb2.InferStreamResponse(frame_id=request.frame_id, error=error_or_none)
+
+    async for request in requests:
+        yield await asyncio.create_task(answer(request))
+
+
+def test_frames_of_a_stream_are_charged_counted_and_logged(
+    loop_thread: LoopThread, caplog: pytest.LogCaptureFixture
+) -> None:
     # The call itself is a request too.
-    operations = Operations(rates=ClientRates(requests_per_s=0.001, burst_requests=3))
-    with bare_server(loop_thread, Handlers(charging), operations) as stub:
+    operations = Operations(rates=ClientRates(requests_per_s=0.001, burst_requests=4))
+    with (
+        caplog.at_level("INFO", "fpcodec_server.requests"),
+        bare_server(loop_thread, Handlers(frame_by_frame), operations) as stub,
+    ):
         answers = list(stub().InferStream(iter(frames(4)), timeout=5))
         assert code_of(lambda: list(stub().InferStream(iter(frames(1))))) == "RESOURCE_EXHAUSTED"
-    assert [x.error.name[:8] for x in answers] == ["ok", "ok", "again in", "again in"]
+    assert [x.error.name for x in answers] == ["", "", "Truncated", "Overloaded"]
+    name, method = "fpcodec_requests_total", "InferStream/frame"
+    for code, many in (("OK", 2), ("INVALID_ARGUMENT", 1), ("RESOURCE_EXHAUSTED", 1)):
+        assert count(operations, name, method=method, code=code) == many
+    assert count(operations, "fpcodec_received_bytes_total", method=method) == 400
+    assert count(operations, "fpcodec_shed_requests_total", reason="client_limit") == 2
+    records = [record.fpcodec_fields for record in caplog.records]
+    frame_lines, call_lines = records[:4], records[4:]
+    assert [x["method"] for x in call_lines] == ["InferStream"] * 2
+    assert [x.get("error") for x in frame_lines] == [None, None, "Truncated", "Overloaded"]
+    first = frame_lines[0]
+    assert (first["profile"], first["stages_ms"]) == ("tiny", {"head": 2.0})
+    assert first["request_id"] == "frame-1"
+    assert {x["trace_id"] for x in frame_lines} == {call_lines[0]["trace_id"]}
+    assert len({x["span_id"] for x in [*frame_lines, call_lines[0]]}) == 5
+
+
+def test_a_frame_outside_of_a_call_is_let_through() -> None:
+    with stream_frame("r", 10) as note:
+        assert note.response is None
 
 
 def test_every_end_of_a_call_has_its_code(loop_thread: LoopThread) -> None:

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from fpcodec_server.trace import TraceContext
+
+if TYPE_CHECKING:
+    from fpcodec_server.request_log import RequestRecord
 
 _current: ContextVar[Call | None] = ContextVar("fpcodec_call", default=None)
 
 
 def _no_charge(size_bytes: int) -> None:
     """Without limits, everything is free."""
+
+
+def _not_told(record: RequestRecord) -> None:
+    """Outside of a server, nobody counts."""
 
 
 @dataclass
@@ -27,8 +35,9 @@ class Call:
         profile: The profile that answers, once it is known.
         stages_ms: Milliseconds per stage, once they are known.
         charge: Counts one frame of so many bytes against the client's limits; raises
-            ``Overloaded``. Done already for calls of one request; the handler of a stream
-            calls it for each frame.
+            ``Overloaded``. Done already for calls of one request; ``stream_frame`` does it for
+            the frames of a stream.
+        ended: Counts and logs what became of the call, or of one frame of it.
     """
 
     method: str
@@ -38,6 +47,7 @@ class Call:
     profile: str = ""
     stages_ms: dict[str, float] = field(default_factory=dict)
     charge: Callable[[int], None] = _no_charge
+    ended: Callable[[RequestRecord], None] = _not_told
 
 
 def current_call() -> Call | None:

@@ -18,7 +18,7 @@ from fpcodec_server.callers import client_name
 from fpcodec_server.calls import Call, enter_call
 from fpcodec_server.client_limits import ClientLimits
 from fpcodec_server.metrics import ServerMetrics
-from fpcodec_server.observed import ObservedContext, size_of
+from fpcodec_server.observed import ObservedContext, size_of, stages_of
 from fpcodec_server.request_log import RequestRecord, log_request
 from fpcodec_server.tokens import OneToken, Tokens, authenticate
 from fpcodec_server.trace import TRACEPARENT, continue_trace
@@ -78,6 +78,13 @@ class CallRules:
         except Overloaded:
             self.metrics.shed("client_limit")
             raise
+
+    def ended(self, record: RequestRecord) -> None:
+        """Count and log what became of a call, or of one frame of a stream."""
+        self.metrics.request_ended(
+            record.method, record.code, record.seconds, record.received_bytes, record.sent_bytes
+        )
+        log_request(record)
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # gRPC has no types
@@ -139,7 +146,8 @@ class _ObservedCall:
         self._begun_s = rules.clock()
         # Until it is admitted, a caller is no more than where it calls from.
         address = client_name(None, {}, context.peer())
-        self._call = Call(details.method.rpartition("/")[2], address, trace)
+        method = details.method.rpartition("/")[2]
+        self._call = Call(method, address, trace, ended=rules.ended)
 
     def __enter__(self) -> _ObservedCall:
         enter_call(self._call)
@@ -164,10 +172,7 @@ class _ObservedCall:
     def note_response(self, response: Any) -> None:
         """Count an answer; None is that of a handler which wrote its answers itself."""
         self.context.sent_bytes += size_of(response)
-        timings = getattr(response, "timings", None)
-        if timings is not None and not self._call.stages_ms:
-            stages = {field.name.removesuffix("_ms"): ms for field, ms in timings.ListFields()}
-            self._call.stages_ms.update(stages)
+        self._call.stages_ms.update(stages_of(response))
 
     def __exit__(self, kind: type[BaseException] | None, *more: object) -> None:
         self._end(kind)
@@ -177,13 +182,11 @@ class _ObservedCall:
         if self._ended:
             return
         self._ended = True
-        context = self.context
-        code, seconds = context.code_after(kind), self._rules.clock() - self._begun_s
-        received, sent = context.received_bytes, context.sent_bytes
-        self._rules.metrics.request_ended(self._call.method, code, seconds, received, sent)
-        log_request(
+        context, call = self.context, self._call
+        call.ended(
             RequestRecord.of(
-                self._call, code, seconds,
-                received_bytes=received, sent_bytes=sent, error=context.error,
+                call, context.code_after(kind), self._rules.clock() - self._begun_s,
+                received_bytes=context.received_bytes, sent_bytes=context.sent_bytes,
+                error=context.error,
             )
         )  # fmt: skip

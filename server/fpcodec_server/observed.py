@@ -96,3 +96,11 @@ def size_of(message: Any) -> int:
     """Bytes of a message; 0 for gRPC's mark of a stream's end."""
     size = getattr(message, "ByteSize", None)
     return int(size()) if size is not None else 0
+
+
+def stages_of(response: Any) -> dict[str, float]:
+    """Milliseconds per stage that an answer tells of; none where it is no answer to a frame."""
+    timings = getattr(response, "timings", None)
+    if timings is None:
+        return {}
+    return {field.name.removesuffix("_ms"): ms for field, ms in timings.ListFields()}
