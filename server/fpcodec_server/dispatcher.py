@@ -233,28 +233,42 @@ class _Slot:
         await self._worker.close(kill=True)
 
     async def _serve(self) -> None:
-        batch_limits = self._dispatcher._batch
         while not self._retired.is_set():
-            batch = await self._next(batch_limits)
-            if not batch:
-                continue
-            try:
-                await self._dispatcher._run(self._worker, batch)
-            except WorkerLost as error:
-                _log.warning("a worker was lost: %s", error)
-                self._dispatcher._observer.worker_lost()
+            if not await self._served_one():
                 await self._replace()
 
-    async def _next(self, limits: BatchLimits) -> list[Ticket]:
-        take = asyncio.create_task(self._dispatcher.queue.take(limits.most, limits.delay_ms / 1000))
-        retired = asyncio.create_task(self._retired.wait())
-        await asyncio.wait({take, retired}, return_when=asyncio.FIRST_COMPLETED)
-        retired.cancel()
-        if not take.done():
-            take.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            # A batch that was taken at the very moment of retirement is still worked on.
-            return await take
+    async def _served_one(self) -> bool:
+        """Answer one batch; whether the worker still lives."""
+        try:
+            batch = await self._next()
+            if batch:
+                await self._dispatcher._run(self._worker, batch)
+        except WorkerLost as error:
+            _log.warning("a worker was lost: %s", error)
+            self._dispatcher._observer.worker_lost()
+            return False
+        return True
+
+    async def _next(self) -> list[Ticket]:
+        """The next batch; empty at retirement.
+
+        Raises:
+            WorkerLost: The worker died meanwhile.
+        """
+        limits = self._dispatcher._batch
+        take = asyncio.create_task(self._dispatcher.queue.take(limits.most, limits.delay_ms / 1e3))
+        others = [asyncio.create_task(x) for x in (self._retired.wait(), self._worker.lost())]
+        try:
+            await asyncio.wait({take, *others}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            # A batch that was taken at that very moment is still worked on.
+            for task in (take, *others):
+                task.cancel()
+            await asyncio.wait({take, *others})
+        if not take.cancelled():
+            return take.result()
+        if others[1].done() and not others[1].cancelled():
+            raise WorkerLost("it died while it had nothing to do")
         return []
 
     async def _replace(self) -> None:

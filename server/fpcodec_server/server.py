@@ -68,8 +68,10 @@ class CodecServer:
         executor: Where workers are: ``processes``, ``ray``, or ``threads`` of this process, which
             a crash in native code takes along.
         grace_s: Seconds that requests in flight get at a stop.
-        load: Makes what answers, in place of the profiles' own halves; threads only.
+        load: Makes what answers, in place of the profiles' own halves; must travel to where
+            workers are.
         observer: Told what happens.
+        hang_s: Seconds after which a worker that does not answer is ended and replaced.
 
     Raises:
         InputError: An argument is out of range.
@@ -91,6 +93,7 @@ class CodecServer:
         grace_s: float = 10.0,
         load: Load | None = None,
         observer: Observer | None = None,
+        hang_s: float = 60.0,
     ) -> None:
         if grace_s < 0:
             raise InputError(f"a grace of {grace_s} s is negative; use 0 or more")
@@ -105,7 +108,7 @@ class CodecServer:
         self._queue = AdmissionQueue(queue or QueueLimits(), workers, on_shed=self._observer.shed)
         self._dispatcher = Dispatcher(
             self._queue, self._maker(self._catalog), batch or BatchLimits(), self._observer,
-            self._on_ready,
+            self._on_ready, hang_s,
         )  # fmt: skip
         self._servicer = CodecServicer(
             self._limits, self._streams, __version__, self._observer, client_of
@@ -180,14 +183,14 @@ class CodecServer:
         await self._dispatcher.close()
 
     def _maker(self, catalog: Catalog) -> Callable[[], Worker]:
-        if self._load is not None:
-            shared = functools.cache(self._load)
-            return lambda: ThreadWorker(shared)
-        # A profile in a folder can be sent to a process by its path.
-        folders = tuple(cast("Profile", profile).path or Path() for profile in catalog)
-        load = LoadHalves(folders, self._threads, self._providers, self._limits)
+        load = self._load
+        if load is None:
+            # A profile in a folder can be sent to a process by its path.
+            folders = tuple(cast("Profile", profile).path or Path() for profile in catalog)
+            load = LoadHalves(folders, self._threads, self._providers, self._limits)
         if self._executor == "threads":
-            return lambda: ThreadWorker(load)
+            shared = functools.cache(load)
+            return lambda: ThreadWorker(shared)
         return lambda: RemoteWorker(load, lambda: open_worker(self._executor))
 
     def _on_ready(self, ready: bool) -> None:

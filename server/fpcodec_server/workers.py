@@ -54,6 +54,9 @@ class Worker(Protocol):
             WorkerLost: The worker died; it is of no more use.
         """
 
+    async def lost(self) -> None:
+        """Wait until the worker has died; for ever where that is not known."""
+
     async def close(self, *, kill: bool = False) -> None:
         """Let go of everything, after the present work or, with ``kill``, in the midst of it."""
 
@@ -81,6 +84,10 @@ class ThreadWorker:
             raise WorkerLost("this worker was not started")
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._halves.answer, jobs)
+
+    async def lost(self) -> None:
+        """Threads do not die."""
+        await asyncio.Event().wait()
 
     async def close(self, *, kill: bool = False) -> None:
         """Drop what has not begun; what runs comes to its end by itself, as threads do."""
@@ -110,6 +117,25 @@ class RemoteWorker:
         if self._executor is None:
             raise WorkerLost("this worker was not started")
         return await asyncio.wrap_future(self._executor.submit(_answer, jobs))
+
+    async def lost(self) -> None:
+        """See ``Worker.lost``: known of processes on this machine."""
+        died = asyncio.Event()
+        try:
+            watch = os.pidfd_open(self._pid or 0)
+        except (AttributeError, OSError):
+            # Not Linux, or Ray's: the next batch will tell.
+            watch = None
+        if watch is None:
+            await died.wait()
+            return
+        loop = asyncio.get_running_loop()
+        loop.add_reader(watch, died.set)
+        try:
+            await died.wait()
+        finally:
+            loop.remove_reader(watch)
+            os.close(watch)
 
     async def close(self, *, kill: bool = False) -> None:
         """End the process; see ``Worker.close``."""
