@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import grpc
@@ -14,8 +15,10 @@ from wire_kit import FakeAnswer, FakeHalf, Gate, LoopThread, StartServer, detect
 
 from fpcodec import errors
 from fpcodec.codecs.base import Limits
+from fpcodec.status import to_wire
 from fpcodec.v1 import codec_pb2, codec_pb2_grpc
 from fpcodec_server import CodecServer, StreamLimits
+from fpcodec_server.streams import ByteBudget, Stream
 
 
 class Call:
@@ -160,6 +163,33 @@ def test_a_frame_without_a_credit_is_refused_alone(start_server: StartServer) ->
         assert (refused.frame_id, refused.error.name) == (3, "Overloaded")
         gate.release.set()
         assert {call.next().frame_id, call.next().frame_id} == {1, 2}
+
+
+def test_refusals_that_nobody_reads_stop_the_reading() -> None:
+    """Each frame costs the client a few bytes and the server a message: it must not go on."""
+    read = 0
+
+    async def flood() -> AsyncIterator[codec_pb2.InferStreamRequest]:
+        nonlocal read
+        while True:
+            read += 1
+            yield codec_pb2.InferStreamRequest(frame_id=read, data=b"f")
+
+    async def infer(*_: Any) -> codec_pb2.InferResponse:
+        raise AssertionError("no frame was whole")
+
+    async def work() -> None:
+        limits = StreamLimits(credits=2)
+        stream = Stream(flood(), infer, limits, 100, ByteBudget(1000), to_wire)
+        responses = stream.responses()
+        for _ in range(3):
+            await anext(responses)
+        await asyncio.sleep(0.1)
+        assert read < 20
+        await stream.end()
+        await responses.aclose()
+
+    asyncio.run(work())
 
 
 def test_a_frame_above_the_limit_is_refused_as_it_grows(

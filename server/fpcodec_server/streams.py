@@ -116,16 +116,17 @@ class Stream:
         self._answers: asyncio.Queue[codec_pb2.InferStreamResponse | None] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._newest_id, self._unanswered = 0, 0
-        self._closed = asyncio.Event()
+        self._closed, self._written = asyncio.Event(), asyncio.Event()
         self._fault: FpcodecError | None = None
 
     def close(self) -> None:
         """Read no more; what has been begun is still answered."""
         self._closed.set()
+        self._written.set()
 
     async def end(self) -> None:
         """Drop everything: the caller has gone."""
-        self._closed.set()
+        self.close()
         for frame in list(self._arriving.values()):
             self._forget(frame)
         for task in self._tasks:
@@ -149,12 +150,14 @@ class Stream:
             yield response
             # Only now: a client that does not read its answers gets no more frames in.
             self._unanswered -= 1
+            self._written.set()
         if self._fault is not None:
             raise self._fault
 
     async def _read(self) -> None:
         try:
             while not self._closed.is_set():
+                await self._answers_are_read()
                 request = await self._next()
                 if request is None:
                     break
@@ -174,6 +177,12 @@ class Stream:
         if others:
             await asyncio.wait(others)
         self._answers.put_nowait(None)
+
+    async def _answers_are_read(self) -> None:
+        """Wait while refusals heap up: their number has no bound but the client's reading."""
+        while self._answers.qsize() > 2 * self._limits.credits and not self._closed.is_set():
+            self._written.clear()
+            await self._written.wait()
 
     async def _next(self) -> codec_pb2.InferStreamRequest | None:
         """The client's next message; None at the end."""
