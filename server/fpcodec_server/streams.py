@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
@@ -110,14 +109,15 @@ class Stream:
         budget: ByteBudget,
         refuse: Refuse,
     ) -> None:
-        self._requests, self._infer, self._limits = aiter(requests), infer, limits
+        self._requests, self._infer, self._limits = requests, infer, limits
         self._max_frame_bytes, self._budget, self._refuse = max_frame_bytes, budget, refuse
         self._arriving: dict[int, _Arriving] = {}
         self._answers: asyncio.Queue[codec_pb2.InferStreamResponse | None] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._newest_id, self._unanswered = 0, 0
         self._closed, self._written = asyncio.Event(), asyncio.Event()
-        self._fault: FpcodecError | None = None
+        self._fault: Exception | None = None
+        self._heard_s = asyncio.get_running_loop().time()
 
     def close(self) -> None:
         """Read no more; what has been begun is still answered."""
@@ -155,15 +155,24 @@ class Stream:
             raise self._fault
 
     async def _read(self) -> None:
+        """Take in what the client sends; when that is at its end, wait until all is answered."""
+        feed, closed = asyncio.create_task(self._feed()), asyncio.create_task(self._closed.wait())
+        self._keep(feed)
         try:
-            while not self._closed.is_set():
-                await self._answers_are_read()
-                request = await self._next()
-                if request is None:
-                    break
-                self._receive(request)
-        except FpcodecError as error:
+            while not (feed.done() or closed.done()):
+                await asyncio.wait(
+                    {feed, closed},
+                    timeout=self._limits.idle_s,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                self._require_lively()
+            if feed.done():
+                feed.result()
+        except Exception as error:
             self._fault = error
+        finally:
+            for task in (feed, closed):
+                task.cancel()
         for frame in list(self._arriving.values()):
             self._forget(frame)
             self._answer_error(
@@ -178,37 +187,22 @@ class Stream:
             await asyncio.wait(others)
         self._answers.put_nowait(None)
 
+    async def _feed(self) -> None:
+        async for request in self._requests:
+            self._heard_s = asyncio.get_running_loop().time()
+            self._receive(request)
+            await self._answers_are_read()
+
+    def _require_lively(self) -> None:
+        idle_s = asyncio.get_running_loop().time() - self._heard_s
+        if not self._unanswered and idle_s >= self._limits.idle_s and not self._closed.is_set():
+            raise Timeout(f"nothing came for {self._limits.idle_s:g} s; open another call to go on")
+
     async def _answers_are_read(self) -> None:
         """Wait while refusals heap up: their number has no bound but the client's reading."""
         while self._answers.qsize() > 2 * self._limits.credits and not self._closed.is_set():
             self._written.clear()
             await self._written.wait()
-
-    async def _next(self) -> codec_pb2.InferStreamRequest | None:
-        """The client's next message; None at the end."""
-        following = asyncio.ensure_future(anext(self._requests, None))
-        closed = asyncio.create_task(self._closed.wait())
-        try:
-            while True:
-                await asyncio.wait(
-                    {following, closed},
-                    timeout=self._limits.idle_s,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                if following.done():
-                    return following.result()
-                if closed.done():
-                    return None
-                if not self._unanswered:
-                    raise Timeout(
-                        f"nothing came for {self._limits.idle_s:g} s; open another call to go on"
-                    )
-        finally:
-            closed.cancel()
-            if not following.done():
-                following.cancel()
-                with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration):
-                    await following
 
     def _receive(self, request: codec_pb2.InferStreamRequest) -> None:
         frame = self._arriving.get(request.frame_id)
