@@ -94,6 +94,7 @@ def test_a_port_is_not_shared(start_server: StartServer) -> None:
         {"workers": 0},
         {"max_waiting": -1},
         {"grace_s": -1},
+        {"notice_s": -1},
     ],
 )
 def test_options_without_sense_are_refused(
@@ -120,6 +121,18 @@ def test_a_stop_lets_calls_in_flight_end(loop_thread: LoopThread) -> None:
         assert [len(call.result(5).detections) for call in calls] == [1] * 4
     stop.result(5)
     loop_thread.run(server.wait())
+
+
+def test_balancers_are_given_notice_before_calls_are_refused(loop_thread: LoopThread) -> None:
+    server = fake_server(FakeProfile(), FakeHalf, listen="127.0.0.1:0", notice_s=0.5)
+    loop_thread.run(server.start())
+    with client_of(server) as client:
+        stop = asyncio.run_coroutine_threadsafe(server.stop(), loop_thread.loop)
+        _wait_until(lambda: _health(server.address) == {"NOT_SERVING"})
+        assert len(client.infer(b"frame").detections) == 3
+        stop.result(10)
+        with pytest.raises(errors.Unavailable):
+            client.infer(b"frame")
 
 
 def test_a_stop_waits_no_longer_than_its_grace(loop_thread: LoopThread) -> None:

@@ -67,6 +67,8 @@ class CodecServer:
         providers: Execution providers of the inference runtime; empty for its own choice.
         executor: Where workers are: ``processes``, ``ray``, or ``threads`` of this process, which
             a crash in native code takes along.
+        notice_s: Seconds between saying NOT_SERVING and refusing calls at a stop: what load
+            balancers take to notice.
         grace_s: Seconds that requests in flight get at a stop.
         load: Makes what answers, in place of the profiles' own halves; must travel to where
             workers are.
@@ -90,17 +92,19 @@ class CodecServer:
         streams: StreamLimits | None = None,
         providers: Sequence[str] = (),
         executor: str = "processes",
+        notice_s: float = 0.0,
         grace_s: float = 10.0,
         load: Load | None = None,
         observer: Observer | None = None,
         hang_s: float = 60.0,
     ) -> None:
-        if grace_s < 0:
-            raise InputError(f"a grace of {grace_s} s is negative; use 0 or more")
+        if min(grace_s, notice_s) < 0:
+            raise InputError(f"a notice of {notice_s} s or a grace of {grace_s} s is negative; "
+                             "use 0 or more")  # fmt: skip
         if executor not in EXECUTORS:
             raise InputError(f"executor {executor!r} is not one of {', '.join(EXECUTORS)}")
         self._host, self._wanted_port = split_address(listen)
-        self._limits, self._grace_s = limits or Limits(), grace_s
+        self._limits, self._notice_s, self._grace_s = limits or Limits(), notice_s, grace_s
         self._threads, self._providers, self._executor = threads, tuple(providers), executor
         self._load, self._observer = load, observer or Observer()
         self._catalog = Catalog(profiles)
@@ -170,13 +174,15 @@ class CodecServer:
             await self._server.wait_for_termination()
 
     async def stop(self, grace_s: float | None = None) -> None:
-        """Say NOT_SERVING, refuse new calls, let those in flight end, and close.
+        """Say NOT_SERVING, give notice, refuse new calls, let those in flight end, and close.
 
         Args:
-            grace_s: Seconds for the calls in flight, then they are cancelled; None for the
-                server's own.
+            grace_s: Seconds for the calls in flight, then they are cancelled, and no notice is
+                given; None for the server's own.
         """
         await self._health.enter_graceful_shutdown()
+        if grace_s is None:
+            await asyncio.sleep(self._notice_s)
         self._servicer.close()
         if self._server is not None:
             await self._server.stop(self._grace_s if grace_s is None else grace_s)
