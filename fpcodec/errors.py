@@ -103,7 +103,8 @@ class Overloaded(TransportError):
     """The server refuses more work for now.
 
     Attributes:
-        retry_after_ms: Milliseconds after which another try may succeed; None if unknown.
+        retry_after_ms: Milliseconds after which the same request may be taken; None where the
+            server gave no hint.
     """
 
     def __init__(self, message: str, retry_after_ms: int | None = None) -> None:

@@ -168,34 +168,23 @@ def _parse_settings(settings: Sequence[str]) -> dict[str, tuple[str, Any]]:
 def _run(loaded: LoadedConfig) -> None:
     config = loaded.config
     from fpcodec_server import serve as run_server
-    from fpcodec_server.operations import Operations
     from fpcodec_server.request_log import configure_logging, log_fields
+    from fpcodec_server.server_config import server_of
 
     configure_logging(config.log.format, config.log.level)
-    operations = Operations.of(config)
-    profile = _only(config.profiles)
+    profiles = _open_profiles(config.profiles)
+    server = server_of(config, profiles)
 
     def announce(address: str) -> None:
         log_fields(_log, logging.INFO, "configuration", loaded.shown())
-        print(
-            f"{READY} {address} profile {profile.name} stream {profile.stream_id.hex()[:12]}",
-            flush=True,
-        )
+        served = " ".join(f"profile {x.name} stream {x.stream_id.hex()[:12]}" for x in profiles)
+        print(f"{READY} {address} {served}", flush=True)
 
-    run_server(
-        profile, listen=config.listen, limits=config.frames.limits, threads=config.threads,
-        providers=config.providers, workers=config.workers,
-        max_waiting=config.queue.max_waiting, grace_s=config.grace_s, operations=operations,
-        on_ready=announce,
-    )  # fmt: skip
+    run_server(server, on_ready=announce, load_profiles=lambda: _open_profiles(config.profiles))
 
 
-def _only(names: Sequence[str]) -> Profile:
-    from fpcodec.errors import InputError
-
-    if len(names) > 1:
-        raise InputError(f"this release serves one profile and {len(names)} were given; name one")
-    return open_profile(Path(names[0]) if names else None)
+def _open_profiles(names: Sequence[str]) -> list[Profile]:
+    return [open_profile(Path(name)) for name in names] or [open_profile(None)]
 
 
 def _stop_at_end_of_stdin() -> None:

@@ -19,6 +19,7 @@ from fpcodec import errors
 from fpcodec.address import join_address, split_address
 from fpcodec.errors import InputError
 from fpcodec.status import STATUSES
+from fpcodec_server.observer import Observer
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -29,7 +30,7 @@ _ERROR_KINDS = frozenset(
 ) | {errors.ProfileMismatch.__name__, "NeedsRefresh"}
 
 
-class ServerMetrics:
+class ServerMetrics(Observer):
     """Counters of one server, in a registry of their own.
 
     Counting costs microseconds and is always on; ``serve`` makes it readable from outside.
@@ -138,10 +139,10 @@ class ServerMetrics:
         """Count a worker process that died at work."""
         self._workers_lost.inc()
 
-    def set_queue(self, items: int, size_bytes: int) -> None:
+    def set_queue(self, items: int, bytes: int) -> None:
         """Say how many frames wait, and their bytes."""
         self._queue_items.set(items)
-        self._queue_bytes.set(size_bytes)
+        self._queue_bytes.set(bytes)
 
     def set_profiles(self, streams: Mapping[str, str]) -> None:
         """Say what is served: profile name to stream id in hex."""
