@@ -13,8 +13,8 @@ from tls_kit import Authority, infer, write_secret
 from wire_kit import FakeHalf, StartServer
 
 from fpcodec import errors
+from fpcodec.handshake import handshake_error
 from fpcodec_edge import ChannelSecurity, EdgeClient
-from fpcodec_edge.handshake import handshake_error
 from fpcodec_server import CodecServer
 from fpcodec_server.operations import Operations
 from fpcodec_server.tls import ReloadingTls, TlsFiles
@@ -209,9 +209,9 @@ def test_client_files_without_use_are_found_before_the_first_call(
 
 def test_only_what_a_handshake_caused_is_blamed_on_it() -> None:
     refused = "failed to connect to all addresses; last error: Connection refused"
-    assert handshake_error(refused, "a:1", True) is None
-    assert handshake_error("Socket closed", "a:1", True) is None
-    assert handshake_error("certificate has expired", "a:1", True) is None
+    assert handshake_error(refused, "a:1") is None
+    assert handshake_error("Socket closed", "a:1") is None
+    assert handshake_error("certificate has expired", "a:1") is None
 
 
 def test_no_server_at_all_is_still_said_so(authority: Authority) -> None:

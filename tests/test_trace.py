@@ -6,7 +6,7 @@ import re
 
 import pytest
 from tls_kit import call_with_metadata
-from wire_kit import FakeHalf, StartServer
+from wire_kit import FakeHalf, StartServer, client_of
 
 from fpcodec import errors
 from fpcodec_server.trace import continue_trace, new_trace, parse_traceparent
@@ -83,3 +83,15 @@ def test_answers_and_errors_carry_the_trace(start_server: StartServer) -> None:
             assert trailing["fpcodec-error"] == "Truncated"
         _, fresh = call_with_metadata(server)
         assert VALID.fullmatch(fresh["traceparent"])
+
+
+def test_a_client_passes_its_trace_on(
+    start_server: StartServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = start_server(FakeHalf())
+    with caplog.at_level("INFO", "fpcodec_server.requests"), client_of(server) as client:
+        client.infer(b"frame", traceparent=PARENT)
+        client.infer(b"frame")
+    first, second = (record.fpcodec_fields["trace_id"] for record in caplog.records)
+    assert first == TRACE
+    assert second != TRACE

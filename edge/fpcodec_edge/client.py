@@ -20,7 +20,6 @@ from fpcodec.errors import FpcodecError, InputError, LimitExceeded, Timeout, Una
 from fpcodec.status import from_wire
 from fpcodec.v1 import codec_pb2, codec_pb2_grpc
 from fpcodec_edge.channel import ChannelSecurity, open_channel
-from fpcodec_edge.handshake import handshake_error
 from fpcodec_edge.replies import Agreement, InferReply, to_agreement, to_reply
 from fpcodec_edge.retry import RetryPolicy, call_with_retry
 
@@ -29,6 +28,7 @@ FRAME_VERSIONS = (VERSION,)
 _PROBE_S = 0.05
 
 T = TypeVar("T")
+_Metadata = tuple[tuple[str, str], ...]
 
 
 class EdgeClient:
@@ -71,7 +71,6 @@ class EdgeClient:
         self._rng = rng or random.Random()  # noqa: S311 (jitter is no secret)
         self._max_frame_bytes = Limits().max_frame_bytes
         self._closed = threading.Event()
-        self._uses_tls = security is not None and security.uses_tls
         self._channel = open_channel(address, security, _CHANNEL_OPTIONS)
         self._stub = codec_pb2_grpc.CodecServiceStub(self._channel)
 
@@ -96,12 +95,15 @@ class EdgeClient:
         self._max_frame_bytes = agreement.limits.max_frame_bytes
         return agreement
 
-    def infer(self, frame: bytes, request_id: str | None = None) -> InferReply:
+    def infer(
+        self, frame: bytes, request_id: str | None = None, *, traceparent: str | None = None
+    ) -> InferReply:
         """Send one frame and wait for what was found.
 
         Args:
             frame: One ``.fpc`` frame.
             request_id: Comes back in the reply; None for a random one.
+            traceparent: W3C trace context of the caller; the server goes on with it.
 
         Raises:
             LimitExceeded: The frame is longer than the server takes.
@@ -117,7 +119,8 @@ class EdgeClient:
             request_id=secrets.token_hex(8) if request_id is None else request_id, frame=frame
         )
         start_s = self._clock()
-        response = self._call(self._stub.Infer, request)
+        metadata = () if traceparent is None else (("traceparent", traceparent),)
+        response = self._call(self._stub.Infer, request, metadata)
         return to_reply(response, (self._clock() - start_s) * 1000)
 
     def close(self) -> None:
@@ -136,11 +139,11 @@ class EdgeClient:
     ) -> None:
         self.close()
 
-    def _call(self, method: Callable[..., Any], request: Any) -> Any:
+    def _call(self, method: Callable[..., Any], request: Any, metadata: _Metadata = ()) -> Any:
         if self._closed.is_set():
             raise InputError(f"this client of {self.address} is closed; make a new one")
         return call_with_retry(
-            lambda seconds_left: self._attempt(method, request, seconds_left),
+            lambda seconds_left: self._attempt(method, request, metadata, seconds_left),
             self._retry,
             self._deadline_s,
             rng=self._rng,
@@ -148,9 +151,11 @@ class EdgeClient:
             sleep=self._sleep,
         )
 
-    def _attempt(self, method: Callable[..., Any], request: Any, seconds_left: float) -> Any:
+    def _attempt(
+        self, method: Callable[..., Any], request: Any, metadata: _Metadata, seconds_left: float
+    ) -> Any:
         try:
-            return method(request, timeout=seconds_left)
+            return method(request, timeout=seconds_left, metadata=metadata)
         except grpc.RpcError as error:
             raise self._typed(error) from error
         except ValueError as error:
@@ -160,12 +165,9 @@ class EdgeClient:
             raise Unavailable(f"this client of {self.address} was closed meanwhile") from error
 
     def _typed(self, error: Any) -> FpcodecError:
-        details = error.details() or ""
-        if error.code() is grpc.StatusCode.UNAVAILABLE:
-            handshake = handshake_error(details, self.address, self._uses_tls)
-            if handshake is not None:
-                return handshake
-        typed = from_wire(error.code(), details, error.trailing_metadata() or (), self.address)
+        typed = from_wire(
+            error.code(), error.details() or "", error.trailing_metadata() or (), self.address
+        )
         if isinstance(typed, Timeout) and not self._is_connected():
             return Unavailable(
                 f"no server answered at {self.address} within {self._deadline_s:g} s; start one "

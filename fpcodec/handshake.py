@@ -23,27 +23,23 @@ _CAUSES = (
 )  # fmt: skip
 
 
-def handshake_error(message: str, address: str, uses_tls: bool) -> FpcodecError | None:
+def handshake_error(message: str, address: str) -> FpcodecError | None:
     """The error behind a call that gRPC calls UNAVAILABLE; None where TLS is not the cause.
 
     Args:
         message: gRPC's details.
         address: The server.
-        uses_tls: Whether this side does.
     """
     if _CONNECTING not in message:
         return None
-    if uses_tls:
-        for sign, meaning in _CAUSES:
-            if sign in message:
-                return Unauthenticated(f"no safe connection to {address}: {meaning}")
+    for sign, meaning in _CAUSES:
+        if sign in message:
+            return Unauthenticated(f"no safe connection to {address}: {meaning}")
     if not message.endswith("Socket closed"):
         return None
     # With TLS 1.3 a client learns of a refused certificate only by being cut off, as it does of
     # a server that is going away: so this may be tried again.
-    hint = (
-        "it may want a client certificate (--tls-cert, --tls-key) or not accept this one"
-        if uses_tls
-        else "it may want TLS (--tls-ca)"
+    return Unavailable(
+        f"{address} closed the connection at once; it may want TLS (--tls-ca), or a client "
+        "certificate that it accepts (--tls-cert, --tls-key)"
     )
-    return Unavailable(f"{address} closed the connection at once; {hint}")
