@@ -1,15 +1,17 @@
-"""The whole service under its operations: streams, stages, profiles, as metrics and log see them."""
+"""The whole service: streams, stages and profiles as metrics and log see them."""
 
 from __future__ import annotations
 
 import queue
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from tls_kit import TOKEN, with_tokens
-from wire_kit import FakeHalf, StartServer, fake_or_error
+from wire_kit import FakeHalf, Gate, StartServer, fake_or_error
 
 from fpcodec import errors
 from fpcodec.v1 import codec_pb2, codec_pb2_grpc
@@ -82,3 +84,20 @@ def test_a_stream_without_a_token_is_refused(start_server: StartServer, tmp_path
     with pytest.raises(grpc.RpcError) as caught:
         send(server.address, [b"a"])
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED  # type: ignore[attr-defined]
+
+
+def test_a_call_that_names_no_deadline_has_the_servers(start_server: StartServer) -> None:
+    gate = Gate()
+    server = start_server(FakeHalf(gate), workers=1, deadline_s=0.3)
+    with grpc.insecure_channel(server.address) as channel, ThreadPoolExecutor(2) as threads:
+        stub = codec_pb2_grpc.CodecServiceStub(channel)
+        # The second waits for the first, longer than the server grants.
+        calls = [
+            threads.submit(lambda: stub.Infer(codec_pb2.InferRequest(frame=b"frame")))
+            for _ in range(2)
+        ]
+        assert gate.begun.acquire(timeout=5)
+        time.sleep(0.5)
+        gate.release.set()
+        codes = {call.exception(10).code().name for call in calls}  # type: ignore[union-attr]
+    assert codes == {"DEADLINE_EXCEEDED"}

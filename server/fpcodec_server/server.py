@@ -71,6 +71,7 @@ class CodecServer:
         providers: Execution providers of the inference runtime; empty for its own choice.
         executor: Where workers are: ``processes``, ``ray``, or ``threads`` of this process, which
             a crash in native code takes along.
+        deadline_s: Seconds for a call whose client names no deadline.
         notice_s: Seconds between saying NOT_SERVING and refusing calls at a stop: what load
             balancers take to notice.
         grace_s: Seconds that requests in flight get at a stop.
@@ -98,6 +99,7 @@ class CodecServer:
         streams: StreamLimits | None = None,
         providers: Sequence[str] = (),
         executor: str = "processes",
+        deadline_s: float = 10.0,
         notice_s: float = 0.0,
         grace_s: float = 10.0,
         load: Load | None = None,
@@ -124,7 +126,7 @@ class CodecServer:
             self._on_ready, hang_s,
         )  # fmt: skip
         self._servicer = CodecServicer(
-            self._limits, self._streams, __version__, self._observer, client_of
+            self._limits, self._streams, __version__, self._observer, client_of, deadline_s
         )
         self._health = health.aio.HealthServicer()
         self._health_tasks: set[asyncio.Task[None]] = set()

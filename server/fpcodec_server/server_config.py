@@ -39,6 +39,7 @@ def server_of(config: ServerConfig, profiles: Sequence[ServedProfile]) -> CodecS
         ),
         providers=config.providers,
         executor=config.executor,
+        deadline_s=config.deadline_s,
         notice_s=config.notice_s,
         grace_s=config.grace_s,
         hang_s=config.hang_s,

@@ -73,6 +73,7 @@ class CodecServicer:
         version: This server's release.
         observer: Told what happens.
         client_of: Names the client of a call, for taking turns.
+        deadline_s: Seconds for a call whose client names no deadline.
     """
 
     def __init__(
@@ -82,9 +83,10 @@ class CodecServicer:
         version: str,
         observer: Observer,
         client_of: Callable[[Context], str],
+        deadline_s: float,
     ) -> None:
         self._limits, self._streams, self._version = limits, streams, version
-        self._observer, self._client_of = observer, client_of
+        self._observer, self._client_of, self._deadline_s = observer, client_of, deadline_s
         self._catalog: Catalog | None = None
         self._dispatcher: Dispatcher | None = None
         self._open_streams: set[Stream] = set()
@@ -150,12 +152,13 @@ class CodecServicer:
         self, request: codec_pb2.InferRequest, context: Context
     ) -> codec_pb2.InferResponse:
         """Detect objects behind one frame; see codec.proto."""
+        left_s = context.time_remaining()
         return await self._infer(
             request.frame,
             request.partial,
             request.request_id,
             self._client_of(context),
-            context.time_remaining(),
+            self._deadline_s if left_s is None else left_s,
         )
 
     async def InferStream(
