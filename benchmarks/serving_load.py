@@ -1,7 +1,7 @@
 """How a server behaves under load: throughput, latency, goodput beyond capacity, RPC overhead.
 
-    python benchmarks/serving_load.py --profile runs/learned_nano --images ../shared/data/coco/val \\
-        --workers 1 --workers 2 --batch 1 --batch 4 --out benchmarks/results/serving_yolox_nano.json
+    python benchmarks/serving_load.py --profile runs/learned_nano --images photos --workers 1 \\
+        --workers 2 --batch 1 --batch 4 --out benchmarks/results/serving_yolox_nano.json
 
 For each number of workers and each batch size a server is started in a process of its own. Its
 capacity is what it answers to clients that ask again at once; then requests arrive as a Poisson
