@@ -14,6 +14,7 @@
     │   └── ProfileMismatch     a frame or a peer uses another profile
     ├── ModelError              a detector cannot be loaded, cut or run
     │   └── MissingDependency   an optional package is needed; names the extra
+    ├── NeedsRefresh            an inter frame whose reference is not at hand; send a refresh frame
     ├── WorkerLost              a worker process died while it worked
     └── TransportError          the request did not get an answer
         ├── Unavailable         no server there, or it is going away
@@ -81,6 +82,10 @@ class ModelError(FpcodecError):
 
 class MissingDependency(ModelError):
     """An optional package is needed; the message names the extra that installs it."""
+
+
+class NeedsRefresh(FpcodecError):
+    """An inter frame leans on another state than the decoder's; only a refresh frame helps."""
 
 
 class WorkerLost(FpcodecError):

@@ -63,6 +63,8 @@ STATUSES: tuple[Status, ...] = (
     Status(errors.ProfileMismatch, grpc.StatusCode.FAILED_PRECONDITION),
     Status(errors.ModelError, grpc.StatusCode.INTERNAL),
     Status(errors.MissingDependency, grpc.StatusCode.INTERNAL),
+    # The same frame again helps nothing: the sender codes a refresh frame and goes on from it.
+    Status(errors.NeedsRefresh, grpc.StatusCode.FAILED_PRECONDITION),
     # Nothing is wrong with the request: another worker may answer it.
     Status(errors.WorkerLost, grpc.StatusCode.UNAVAILABLE, retryable=True),
     Status(errors.TransportError, grpc.StatusCode.UNKNOWN),
