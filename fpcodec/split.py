@@ -157,14 +157,15 @@ class ServerHalf:
 
     def infer_batch(
         self,
-        frames: Sequence[bytes],
+        frames: Sequence[bytes | Decoded],
         partial: Sequence[bool],
         checkpoints: Sequence[Callable[[], None]],
     ) -> list[ServerAnswer | FpcodecError]:
         """Turn several frames into detections: those of one network size are rebuilt together.
 
         Args:
-            frames: The bytes of each ``.fpc`` frame.
+            frames: The bytes of each ``.fpc`` frame; or its integers, as a ``VideoDecoder`` gives
+                them.
             partial: As for ``infer``, for each frame.
             checkpoints: As for ``infer``, for each frame.
 
@@ -186,14 +187,18 @@ class ServerHalf:
         return cast("list[ServerAnswer | FpcodecError]", answers)
 
     def _decode(
-        self, index: int, frame: bytes, partial: bool, check: Callable[[], None]
+        self, index: int, frame: bytes | Decoded, partial: bool, check: Callable[[], None]
     ) -> _Ready | FpcodecError:
         start = self._clock()
         try:
-            # A frame that the detector cannot take must not cost its decoding.
-            header = self.codec.header(frame, self.limits, partial=partial)
-            geometry = self.detector.geometry(header.image_size, header.network_size)
-            decoded = self.codec.decode(frame, self.limits, partial=partial)
+            if isinstance(frame, Decoded):
+                decoded = frame
+                geometry = self.detector.geometry(frame.image_size, frame.network_size)
+            else:
+                # A frame that the detector cannot take must not cost its decoding.
+                header = self.codec.header(frame, self.limits, partial=partial)
+                geometry = self.detector.geometry(header.image_size, header.network_size)
+                decoded = self.codec.decode(frame, self.limits, partial=partial)
             check()
         except FpcodecError as error:
             return error
