@@ -165,8 +165,10 @@ class CodecServicer:
             )
         profile = catalog.of_frame(frame)
         job = Job(profile.stream_id, frame, request.partial)
-        client, seconds_left = self._client_of(context), context.time_remaining()
-        return await self._infer(job, profile, request.request_id, client, seconds_left)
+        seconds_left = self._deadline_s if left_s is None else left_s
+        return await self._infer(
+            job, profile, request.request_id, self._client_of(context), seconds_left
+        )
 
     async def InferStream(
         self, requests: AsyncIterator[codec_pb2.InferStreamRequest], context: Context
