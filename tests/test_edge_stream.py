@@ -263,3 +263,17 @@ def test_metadata_goes_with_every_call(loop_thread: LoopThread) -> None:
         collect(client, 1)
         metadata = dict(servicer.contexts[0].invocation_metadata())
     assert metadata["authorization"] == "Bearer x"
+
+
+def test_round_trips_are_measured_at_the_beginning_and_when_asked_for(
+    loop_thread: LoopThread,
+) -> None:
+    with stream_server(loop_thread) as server, stream_client(server) as client:
+        client.wait_tried(5)
+        first_s = client.take_round_trip_s()
+        assert first_s is not None
+        assert 0 < first_s < 1
+        assert client.take_round_trip_s() is None
+        client.ping()
+        measured = []
+        wait_until(lambda: bool(measured.append(client.take_round_trip_s()) or measured[-1]))

@@ -33,6 +33,13 @@ from fpcodec_edge.ledger import FrameLedger, PendingFrame
 from fpcodec_edge.outcomes import FrameOutcome, StreamOptions
 from fpcodec_edge.replies import Agreement, InferReply, to_agreement, to_reply
 
+CHANNEL_OPTIONS = (
+    *_CHANNEL_OPTIONS,
+    # A new channel must mean a new connection: a lost one may look alive for long.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+"""For channels that ``open_channel`` makes."""
+
 _HOPELESS = (ProfileError, FormatError, Unauthenticated, InputError)
 """What a new connection does not mend."""
 
@@ -48,7 +55,8 @@ class StreamClient:
         address: ``host:port`` of the server.
         stream_id: The profile's.
         options: How the stream behaves.
-        open_channel: Makes a channel, for each connection a new one; None for plain HTTP/2.
+        open_channel: Makes a channel with ``CHANNEL_OPTIONS``, for each connection a new one;
+            None for plain HTTP/2.
         metadata: Sent with every call, such as a token.
         on_change: Called, from any thread, when ``poll`` or ``can_send`` may have news.
         clock: Monotonic seconds.
@@ -74,7 +82,10 @@ class StreamClient:
         self.address = address
         self.options = options or StreamOptions()
         self.on_change = on_change
-        self._stream_id, self._metadata, self._clock = stream_id, tuple(metadata), clock
+        self._metadata, self._clock = tuple(metadata), clock
+        self._negotiation = codec_pb2.NegotiateRequest(
+            stream_ids=[stream_id], frame_versions=FRAME_VERSIONS, client_version=__version__
+        )
         self._open_channel = open_channel or self._open_plain_channel
         self._rng = rng or random.Random()  # noqa: S311 (jitter is no secret)
         self._lock = threading.RLock()
@@ -84,7 +95,9 @@ class StreamClient:
         self._agreement: Agreement | None = None
         self._max_frame_bytes = Limits().max_frame_bytes
         self._connections = 0
-        self._hello_s: float | None = None
+        self._serving = False
+        self._measured_s: float | None = None
+        self._stub: codec_pb2_grpc.CodecServiceStub | None = None
         self._owed_since_s: float | None = None
         self._last_error: FpcodecError | None = None
         self._fatal: FpcodecError | None = None
@@ -99,17 +112,21 @@ class StreamClient:
     @property
     def connected(self) -> bool:
         """Whether a server takes frames now."""
-        return self._hello_s is not None
+        return self._serving
 
     @property
     def connections(self) -> int:
         """Connections that took frames so far."""
         return self._connections
 
-    @property
-    def hello_s(self) -> float | None:
-        """Seconds until this connection's first word, a bare round trip; None without one."""
-        return self._hello_s
+    def take_round_trip_s(self) -> float | None:
+        """Seconds of a bare round trip, where one was measured since the last call.
+
+        The first word of a connection is one; ``ping`` makes more.
+        """
+        with self._lock:
+            measured_s, self._measured_s = self._measured_s, None
+        return measured_s
 
     @property
     def last_error(self) -> FpcodecError | None:
@@ -185,6 +202,23 @@ class StreamClient:
                 self._owed_since_s = self._clock()
             self._connection.send(frame_id, frame, answer_within_s, request_id)
         return frame_id
+
+    def ping(self) -> None:
+        """Measure a bare round trip, in the background; of use while no frame is on its way."""
+        with self._lock:
+            if self._stub is None:
+                return
+            call = self._stub.Negotiate.future(
+                self._negotiation, timeout=self.options.connect_s, metadata=self._metadata
+            )
+        start_s = self._clock()
+
+        def measured(done: grpc.Future) -> None:
+            if not done.cancelled() and done.exception() is None:
+                self._measured_s = self._clock() - start_s
+                self.on_change()
+
+        call.add_done_callback(measured)
 
     def poll(self) -> list[FrameOutcome]:
         """Outcomes since the last call, in the order in which they became known."""
@@ -263,21 +297,18 @@ class StreamClient:
             if self._closed.is_set():
                 # Closed while the connection was made: `close` found none to give up.
                 connection.give_up(Unavailable(f"this client of {self.address} was closed"))
+            self._stub = stub
             connection.run()
         finally:
             with self._lock:
-                self._connection, self._hello_s, self._owed_since_s = None, None, None
+                self._connection, self._stub, self._owed_since_s = None, None, None
+                self._serving = False
             channel.close()
 
     def _negotiate(self, stub: codec_pb2_grpc.CodecServiceStub) -> None:
-        request = codec_pb2.NegotiateRequest(
-            stream_ids=[self._stream_id],
-            frame_versions=FRAME_VERSIONS,
-            client_version=__version__,
-        )
         try:
             response = stub.Negotiate(
-                request, timeout=self.options.connect_s, metadata=self._metadata
+                self._negotiation, timeout=self.options.connect_s, metadata=self._metadata
             )
         except grpc.RpcError as error:
             raise from_wire(
@@ -289,8 +320,8 @@ class StreamClient:
     def _hear(self, response: codec_pb2.InferStreamResponse, start_s: float) -> None:
         with self._lock:
             heard_s = self._clock()
-            if self._hello_s is None:
-                self._hello_s = heard_s - start_s
+            if not self._serving:
+                self._serving, self._measured_s = True, heard_s - start_s
                 self._connections += 1
                 self._tried.set()
             self._ledger.grant(response.credits)
@@ -362,8 +393,5 @@ class StreamClient:
 
     def _open_plain_channel(self) -> grpc.Channel:
         return grpc.insecure_channel(
-            self.address,
-            # A new channel must mean a new connection: a lost one may look alive for long.
-            options=[*_CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1)],
-            compression=grpc.Compression.NoCompression,
+            self.address, options=CHANNEL_OPTIONS, compression=grpc.Compression.NoCompression
         )
