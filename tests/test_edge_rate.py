@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -28,7 +30,7 @@ def test_a_link_that_steps_is_followed(round_trip_s: float, retransmit: float) -
         STEPS, full_bytes=12_000, round_trip_s=round_trip_s, retransmit=retransmit
     )
     found = camera.run(75.0)
-    gaps = [b.answered_s - a.answered_s for a, b in zip(found, found[1:], strict=False)]
+    gaps = [b.answered_s - a.answered_s for a, b in pairwise(found)]
     assert max(gaps) < 1.0
     for (since_s, bps), until_s in zip(STEPS, (15.0, 30.0, 45.0, 60.0, 75.0), strict=True):
         settled = during(found, since_s + 3, until_s)
