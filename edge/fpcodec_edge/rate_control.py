@@ -135,7 +135,7 @@ class RateController:
     def plan(self) -> FramePlan:
         """How to encode the frame that is sent now."""
         budget = self._budget_bytes(self._clock())
-        if self._full_bytes is not None and self._full_bytes <= budget:
+        if self._full_bytes is None or self._full_bytes <= budget:
             return FramePlan(self.target.quality, None, budget)
         return FramePlan(None, budget, budget)
 
@@ -154,11 +154,11 @@ class RateController:
             edge_s: Seconds it took.
         """
         self._edge_s += _SMOOTH * (edge_s - self._edge_s)
-        # The wire has 256 qualities.
-        if quality >= self.target.quality - 1 / 255:
-            self._full_bytes = frame_bytes
-        elif self._full_bytes is not None:
-            self._full_bytes = max(self._full_bytes, frame_bytes)
+        # The wire has 256 qualities. A frame cut to its budget would have been longer than it is.
+        at_full_quality = quality >= self.target.quality - 1 / 255
+        self._full_bytes = (
+            frame_bytes if at_full_quality else max(self._full_bytes or 0, frame_bytes + 1)
+        )
 
     def sent(self, frame_id: int, frame_bytes: int) -> None:
         """Note a frame that was begun."""
