@@ -28,6 +28,7 @@ STREAM_PREFIX_BYTES = 6
 """Bytes of the profile's stream id that a frame carries."""
 
 MAX_CHUNK_BYTES = 1 << 28
+_PREFIX_OFFSET = 5
 _FIXED_BYTES = 15
 
 
@@ -80,6 +81,11 @@ class Frame:
     def overhead_bytes(self) -> int:
         """Bytes of the frame that are not in a chunk."""
         return len(write_frame(self)) - sum(len(chunk.data or b"") for chunk in self.chunks)
+
+
+def stream_prefix_of(data: bytes) -> bytes:
+    """The stream prefix that a frame carries, unchecked; shorter where the frame is."""
+    return data[_PREFIX_OFFSET : _PREFIX_OFFSET + STREAM_PREFIX_BYTES]
 
 
 def chunk_bytes(data: bytes, names: Sequence[str]) -> dict[str, int]:

@@ -100,7 +100,16 @@ class Timeout(TransportError):
 
 
 class Overloaded(TransportError):
-    """The server refuses more work for now."""
+    """The server refuses more work for now.
+
+    Attributes:
+        retry_after_ms: Milliseconds after which the same request may be taken; None where the
+            server gave no hint.
+    """
+
+    def __init__(self, message: str, retry_after_ms: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_ms = retry_after_ms
 
 
 class Unauthenticated(TransportError):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from fpcodec.bitstream import chunk_bytes
-from fpcodec.codecs.base import Limits
+from fpcodec.codecs.base import Decoded, Limits
 from fpcodec.detections import Detections
 from fpcodec.detectors.base import Image
+from fpcodec.errors import FpcodecError
 from fpcodec.profile import Profile
-from fpcodec.pyramid import Pyramid
+from fpcodec.pyramid import ImageGeometry, Pyramid
 
 DEFAULT_QUALITY = 0.5
 """In [0, 1], where neither a quality nor a budget is given."""
@@ -148,32 +150,101 @@ class ServerHalf:
             ProfileMismatch: They were made with another profile.
             InputError: The detector does not take a network input of the declared size.
         """
-        check = checkpoint or _go_on
+        answer = self.infer_batch([frame], [partial], [checkpoint or _go_on])[0]
+        if isinstance(answer, FpcodecError):
+            raise answer
+        return answer
+
+    def infer_batch(
+        self,
+        frames: Sequence[bytes],
+        partial: Sequence[bool],
+        checkpoints: Sequence[Callable[[], None]],
+    ) -> list[ServerAnswer | FpcodecError]:
+        """Turn several frames into detections: those of one network size are rebuilt together.
+
+        Args:
+            frames: The bytes of each ``.fpc`` frame.
+            partial: As for ``infer``, for each frame.
+            checkpoints: As for ``infer``, for each frame.
+
+        Returns:
+            For each frame an answer, whose times are its share of what was done together, or
+            what ``infer`` would raise.
+        """
+        answers: list[ServerAnswer | FpcodecError | None] = [None] * len(frames)
+        ready: dict[tuple[int, int], list[_Ready]] = {}
+        for index, frame in enumerate(frames):
+            item = self._decode(index, frame, partial[index], checkpoints[index])
+            if isinstance(item, FpcodecError):
+                answers[index] = item
+            else:
+                ready.setdefault(item.geometry.network_size, []).append(item)
+        for group in ready.values():
+            for index, answer in self._detect(group, checkpoints):
+                answers[index] = answer
+        return cast("list[ServerAnswer | FpcodecError]", answers)
+
+    def _decode(
+        self, index: int, frame: bytes, partial: bool, check: Callable[[], None]
+    ) -> _Ready | FpcodecError:
         start = self._clock()
-        codec = self.codec
-        # A frame that the detector cannot take must not cost its decoding.
-        header = codec.header(frame, self.limits, partial=partial)
-        geometry = self.detector.geometry(header.image_size, header.network_size)
-        decoded = codec.decode(frame, self.limits, partial=partial)
-        at_decoded = self._clock()
-        check()
-        pyramid = codec.reconstruct([decoded], [geometry])[0]
-        at_reconstructed = self._clock()
-        check()
-        detections = self.detector.detect(pyramid)
-        done = self._clock()
-        used = tuple(name for name in codec.spec.names if name in decoded.symbols)
-        return ServerAnswer(
-            detections,
-            used,
-            tuple(name for name in codec.spec.names if name not in used),
-            decoded.ignored,
-            {
-                "decode": 1e3 * (at_decoded - start),
-                "reconstruct": 1e3 * (at_reconstructed - at_decoded),
-                "head": 1e3 * (done - at_reconstructed),
-            },
-        )
+        try:
+            # A frame that the detector cannot take must not cost its decoding.
+            header = self.codec.header(frame, self.limits, partial=partial)
+            geometry = self.detector.geometry(header.image_size, header.network_size)
+            decoded = self.codec.decode(frame, self.limits, partial=partial)
+            check()
+        except FpcodecError as error:
+            return error
+        return _Ready(index, geometry, decoded, 1e3 * (self._clock() - start))
+
+    def _detect(
+        self, group: Sequence[_Ready], checkpoints: Sequence[Callable[[], None]]
+    ) -> Iterator[tuple[int, ServerAnswer | FpcodecError]]:
+        start = self._clock()
+        try:
+            pyramids = self.codec.reconstruct(
+                [x.decoded for x in group], [x.geometry for x in group]
+            )
+        except FpcodecError as error:
+            yield from ((item.index, error) for item in group)
+            return
+        each_ms = 1e3 * (self._clock() - start) / len(group)
+        for item, pyramid in zip(group, pyramids, strict=True):
+            start = self._clock()
+            try:
+                checkpoints[item.index]()
+                detections = self.detector.detect(pyramid)
+            except FpcodecError as error:
+                yield item.index, error
+                continue
+            names, decoded = self.codec.spec.names, item.decoded
+            used = tuple(name for name in names if name in decoded.symbols)
+            yield (
+                item.index,
+                ServerAnswer(
+                    detections,
+                    used,
+                    tuple(name for name in names if name not in used),
+                    decoded.ignored,
+                    {
+                        "decode": item.decode_ms,
+                        "reconstruct": each_ms,
+                        "head": 1e3 * (self._clock() - start),
+                    },
+                ),
+            )
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A decoded frame of a batch."""
+
+    index: int
+    geometry: ImageGeometry
+    decoded: Decoded
+    decode_ms: float
 
 
 def _go_on() -> None:

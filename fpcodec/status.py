@@ -14,6 +14,12 @@ from fpcodec.errors import FpcodecError
 ERROR_KEY = "fpcodec-error"
 """Trailing metadata key whose value names the exact error class."""
 
+PUSHBACK_KEY = "grpc-retry-pushback-ms"
+"""Trailing metadata key, gRPC's own, of the milliseconds to wait before a retry."""
+
+MAX_PUSHBACK_MS = 60_000
+"""Longest wait that a server is believed."""
+
 MAX_MESSAGE_CHARS = 512
 """Longest message on the wire: receivers drop calls whose metadata is above 8 KiB, and gRPC writes
 a character outside ASCII as up to twelve bytes."""
@@ -86,7 +92,10 @@ def status_of(error: FpcodecError) -> Status:
 def to_wire(error: FpcodecError) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]:
     """Status code, one-line message and trailing metadata that carry an error."""
     status = status_of(error)
-    return status.code, _one_line(str(error)), ((ERROR_KEY, status.reason),)
+    metadata: tuple[tuple[str, str], ...] = ((ERROR_KEY, status.reason),)
+    if isinstance(error, errors.Overloaded) and error.retry_after_ms is not None:
+        metadata += ((PUSHBACK_KEY, str(error.retry_after_ms)),)
+    return status.code, _one_line(str(error)), metadata
 
 
 def from_wire(
@@ -104,11 +113,30 @@ def from_wire(
         The class and message that the server raised, where it names a known class; else an
         error by status code whose message names the address.
     """
-    reason = next((value for key, value in metadata if key == ERROR_KEY), None)
+    trailers = dict(metadata)
+    error = from_name(trailers.get(ERROR_KEY), message)
+    if error is None:
+        error = _from_code(code, _one_line(message), address)
+    if isinstance(error, errors.Overloaded):
+        error.retry_after_ms = _pushback_ms(trailers.get(PUSHBACK_KEY))
+    return error
+
+
+def from_name(reason: object, message: str) -> FpcodecError | None:
+    """The error of a class's name; None where this release knows no such class."""
     for status in STATUSES:
         if status.reason == reason:
             return status.error(_one_line(message))
-    return _from_code(code, _one_line(message), address)
+    return None
+
+
+def _pushback_ms(value: object) -> int | None:
+    text = str(value)
+    return (
+        min(int(text), MAX_PUSHBACK_MS)
+        if text.isascii() and text.isdigit() and len(text) < 10
+        else None
+    )
 
 
 def _from_code(code: grpc.StatusCode, message: str, address: str) -> FpcodecError:

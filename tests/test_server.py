@@ -24,12 +24,12 @@ from wire_kit import (
     LoopThread,
     StartServer,
     client_of,
+    fake_server,
     free_port,
 )
 
 from fpcodec import errors
 from fpcodec_edge import EdgeClient, RetryPolicy
-from fpcodec_server import CodecServer
 
 NAMES = ("", "fpcodec.v1.CodecService")
 
@@ -48,7 +48,7 @@ def test_health_follows_loading(loop_thread: LoopThread) -> None:
         assert loaded.wait(10)
         return FakeHalf()
 
-    server = CodecServer(FakeProfile(), listen="127.0.0.1:0", load_half=load)
+    server = fake_server(FakeProfile(), load, listen="127.0.0.1:0")
     start = asyncio.run_coroutine_threadsafe(server.start(), loop_thread.loop)
     _wait_until(lambda: server.port > 0)
     with client_of(server) as client:
@@ -68,10 +68,10 @@ def test_a_detector_that_cannot_be_loaded_frees_the_port(loop_thread: LoopThread
         raise errors.ModelError("weights are damaged; fetch them again")
 
     listen = f"127.0.0.1:{free_port()}"
-    broken = CodecServer(FakeProfile(), listen=listen, load_half=load)
+    broken = fake_server(FakeProfile(), load, listen=listen)
     with pytest.raises(errors.ModelError, match="weights"):
         loop_thread.run(broken.start())
-    whole = CodecServer(FakeProfile(), listen=listen, load_half=FakeHalf)
+    whole = fake_server(FakeProfile(), FakeHalf, listen=listen)
     loop_thread.run(whole.start())
     loop_thread.run(whole.stop(0))
 
@@ -94,6 +94,7 @@ def test_a_port_is_not_shared(start_server: StartServer) -> None:
         {"workers": 0},
         {"max_waiting": -1},
         {"grace_s": -1},
+        {"notice_s": -1},
     ],
 )
 def test_options_without_sense_are_refused(
@@ -105,9 +106,7 @@ def test_options_without_sense_are_refused(
 
 def test_a_stop_lets_calls_in_flight_end(loop_thread: LoopThread) -> None:
     gate = Gate()
-    server = CodecServer(
-        FakeProfile(), listen="127.0.0.1:0", workers=2, load_half=lambda: FakeHalf(gate)
-    )
+    server = fake_server(FakeProfile(), lambda: FakeHalf(gate), listen="127.0.0.1:0", workers=2)
     loop_thread.run(server.start())
     with client_of(server, deadline_s=10) as client, ThreadPoolExecutor(4) as threads:
         calls = [threads.submit(client.infer, b"frame") for _ in range(4)]
@@ -124,9 +123,21 @@ def test_a_stop_lets_calls_in_flight_end(loop_thread: LoopThread) -> None:
     loop_thread.run(server.wait())
 
 
+def test_balancers_are_given_notice_before_calls_are_refused(loop_thread: LoopThread) -> None:
+    server = fake_server(FakeProfile(), FakeHalf, listen="127.0.0.1:0", notice_s=0.5)
+    loop_thread.run(server.start())
+    with client_of(server) as client:
+        stop = asyncio.run_coroutine_threadsafe(server.stop(), loop_thread.loop)
+        _wait_until(lambda: _health(server.address) == {"NOT_SERVING"})
+        assert len(client.infer(b"frame").detections) == 3
+        stop.result(10)
+        with pytest.raises(errors.Unavailable):
+            client.infer(b"frame")
+
+
 def test_a_stop_waits_no_longer_than_its_grace(loop_thread: LoopThread) -> None:
     gate = Gate()
-    server = CodecServer(FakeProfile(), listen="127.0.0.1:0", load_half=lambda: FakeHalf(gate))
+    server = fake_server(FakeProfile(), lambda: FakeHalf(gate), listen="127.0.0.1:0")
     loop_thread.run(server.start())
     with client_of(server, deadline_s=10) as client, ThreadPoolExecutor(1) as threads:
         call = threads.submit(client.infer, b"frame")
@@ -141,7 +152,7 @@ def test_a_stop_waits_no_longer_than_its_grace(loop_thread: LoopThread) -> None:
 
 CHILD = """
 import sys, time
-from wire_kit import FakeAnswer, FakeHalf, FakeProfile, detections
+from wire_kit import FakeAnswer, FakeHalf, FakeProfile, detections, fake_server
 from fpcodec_server import serve
 
 def slow(frame):
@@ -150,7 +161,7 @@ def slow(frame):
     return FakeAnswer(detections(2))
 
 serve(
-    FakeProfile(), listen="127.0.0.1:0", load_half=lambda: FakeHalf(slow),
+    fake_server(FakeProfile(), lambda: FakeHalf(slow), listen="127.0.0.1:0"),
     on_ready=lambda address: print(address, flush=True),
 )
 print("stopped", flush=True)

@@ -21,6 +21,7 @@ from wire_kit import (
     StartServer,
     client_of,
     detections,
+    fake_server,
     free_port,
 )
 
@@ -28,7 +29,6 @@ from fpcodec import errors
 from fpcodec.codecs.base import Limits
 from fpcodec.v1 import codec_pb2, codec_pb2_grpc
 from fpcodec_edge import EdgeClient
-from fpcodec_server import CodecServer
 
 
 @pytest.mark.parametrize("kind", ALL_ERRORS, ids=lambda kind: kind.__name__)
@@ -151,7 +151,7 @@ def test_work_above_the_queue_is_refused_at_once_and_taken_later(
 
 def test_a_server_that_comes_late_is_waited_for(loop_thread: LoopThread) -> None:
     listen = f"127.0.0.1:{free_port()}"
-    server = CodecServer(FakeProfile(), listen=listen, load_half=FakeHalf)
+    server = fake_server(FakeProfile(), FakeHalf, listen=listen)
 
     def start_late() -> None:
         time.sleep(0.5)
@@ -171,7 +171,7 @@ def test_a_client_outlives_its_server(loop_thread: LoopThread) -> None:
     listen = f"127.0.0.1:{free_port()}"
     with EdgeClient(listen, deadline_s=10) as client:
         for _ in range(2):
-            server = CodecServer(FakeProfile(), listen=listen, load_half=FakeHalf)
+            server = fake_server(FakeProfile(), FakeHalf, listen=listen)
             loop_thread.run(server.start())
             try:
                 assert len(client.infer(b"frame").detections) == 3

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fpcodec.detections import Detections
+from fpcodec.errors import FpcodecError
 from fpcodec_edge import EdgeClient, RetryPolicy
-from fpcodec_server import CodecServer
+from fpcodec_server import CodecServer, Halves, QueueLimits
 
 T = TypeVar("T")
 
@@ -55,11 +56,21 @@ class FakeHalf:
 
     def __init__(self, answer: Callable[[bytes], Any] | None = None) -> None:
         self.frames: list[bytes] = []
+        self.partial: list[bool] = []
         self._answer = answer or (lambda frame: FakeAnswer(detections(3)))
 
-    def infer(self, frame: bytes, checkpoint: Callable[[], None] = lambda: None) -> Any:
-        self.frames.append(frame)
-        return self._answer(frame)
+    def infer_batch(self, frames: Any, partial: Any, checkpoints: Any) -> list[Any]:
+        self.frames += frames
+        self.partial += partial
+        return [self._one(frame, check) for frame, check in zip(frames, checkpoints, strict=True)]
+
+    def _one(self, frame: bytes, check: Callable[[], None]) -> Any:
+        try:
+            answer = self._answer(frame)
+            check()
+        except FpcodecError as error:
+            return error
+        return answer
 
 
 class Gate:
@@ -98,6 +109,18 @@ class LoopThread:
 StartServer = Callable[..., CodecServer]
 
 
+def fake_server(profile: Any, load_half: Callable[[], Any], **options: Any) -> CodecServer:
+    """A server whose workers are threads that answer with a half of the test's own."""
+    queue = QueueLimits(max_waiting=options.pop("max_waiting", 8))
+    return CodecServer(
+        [profile],
+        load=lambda: Halves({profile.stream_id: load_half()}),
+        executor="threads",
+        queue=queue,
+        **options,
+    )
+
+
 @contextmanager
 def servers(thread: LoopThread) -> Iterator[StartServer]:
     """A function that starts a server for a half on a free port; all are stopped at the end."""
@@ -105,7 +128,7 @@ def servers(thread: LoopThread) -> Iterator[StartServer]:
 
     def start(half: Any = None, **options: Any) -> CodecServer:
         options = {"listen": "127.0.0.1:0", "profile": FakeProfile(), **options}
-        server = CodecServer(options.pop("profile"), load_half=lambda: half, **options)
+        server = fake_server(options.pop("profile"), lambda: half, **options)
         started.append(server)
         thread.run(server.start())
         return server

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from fpcodec.errors import FpcodecError, InputError
+from fpcodec.errors import FpcodecError, InputError, Overloaded
 from fpcodec.status import status_of
 
 T = TypeVar("T")
@@ -84,7 +84,7 @@ def call_with_retry(
             return attempt(end_s - clock())
         except FpcodecError as error:
             failures += 1
-            wait_s = policy.backoff_s(failures, rng)
+            wait_s = max(policy.backoff_s(failures, rng), _told_wait_s(error))
             if (
                 not status_of(error).retryable
                 or failures >= policy.max_attempts
@@ -92,3 +92,9 @@ def call_with_retry(
             ):
                 raise
         sleep(wait_s)
+
+
+def _told_wait_s(error: FpcodecError) -> float:
+    """Seconds that the server asked for."""
+    told_ms = error.retry_after_ms if isinstance(error, Overloaded) else None
+    return (told_ms or 0) / 1000

@@ -40,6 +40,7 @@ def serve(
     Example:  fpcodec serve --profile my-profile --listen 0.0.0.0:50051
     """
     loaded = open_profile(profile)
+    from fpcodec_server import CodecServer, QueueLimits
     from fpcodec_server import serve as run_server
 
     if stop_with_stdin:
@@ -51,10 +52,11 @@ def serve(
             flush=True,
         )
 
-    run_server(
-        loaded, listen=listen, threads=threads, providers=provider or (), workers=workers,
-        max_waiting=max_waiting, on_ready=announce,
+    server = CodecServer(
+        [loaded], listen=listen, threads=threads, providers=provider or (), workers=workers,
+        queue=QueueLimits(max_waiting=max_waiting),
     )  # fmt: skip
+    run_server(server, on_ready=announce, load_profiles=lambda: [open_profile(profile)])
 
 
 def _stop_at_end_of_stdin() -> None:

@@ -1,109 +1,295 @@
-"""Admission: a bounded queue in front of a bounded pool of worker threads."""
+"""Admission: a queue in front of the workers, bounded in items and bytes and fair to clients."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import OrderedDict, deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Any
 
-from fpcodec.errors import InputError, Overloaded, Timeout
+from fpcodec.errors import FpcodecError, InputError, Overloaded, Timeout
+from fpcodec_server.jobs import Job
 
-T = TypeVar("T")
+LEAST_RETRY_MS = 50
+"""Shortest wait that a refused client is asked for."""
+
+_SMOOTHING = 0.1
+"""Weight of the newest measurement in the mean service time."""
 
 
-@dataclass
-class Ticket:
-    """One admitted piece of work.
+@dataclass(frozen=True)
+class QueueLimits:
+    """What the queue takes.
 
     Attributes:
-        admitted_s: When it was admitted, on the monotonic clock.
-        deadline_s: When nobody wants the result any more, on the same clock; None for never.
-        abandoned: Whether the caller has gone.
+        max_waiting: Requests that may wait for a worker.
+        max_waiting_bytes: Frame bytes that may wait, in all requests together.
     """
 
+    max_waiting: int = 64
+    max_waiting_bytes: int = 64 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        if self.max_waiting < 0 or self.max_waiting_bytes < 1:
+            raise InputError(
+                f"a queue of {self.max_waiting} requests and {self.max_waiting_bytes} bytes holds "
+                "nothing; use 0 or more requests and 1 byte or more"
+            )
+
+
+@dataclass(eq=False)
+class Ticket:
+    """One admitted request.
+
+    Attributes:
+        job: The work.
+        client: Who asked; clients take turns.
+        admitted_s: When it was admitted, on the queue's clock.
+        deadline_s: When nobody wants the answer any more, on the same clock; None for never.
+        outcome: Where the answer goes; cancelled when the caller has gone.
+        attempts: Workers that were lost over it.
+    """
+
+    job: Job
+    client: str
     admitted_s: float
     deadline_s: float | None
-    abandoned: bool = False
+    outcome: asyncio.Future[Any] = field(repr=False)
+    attempts: int = 0
 
-    @property
-    def age_ms(self) -> float:
-        """Milliseconds since admission."""
-        return (time.monotonic() - self.admitted_s) * 1000
+    def fail(self, error: FpcodecError) -> None:
+        """Answer with an error, if anybody still waits."""
+        if not self.outcome.done():
+            self.outcome.set_exception(error)
 
-    def require_wanted(self) -> None:
-        """Check, before a stage of work, that somebody waits for the result.
-
-        Raises:
-            Timeout: The deadline has passed or the caller has gone.
-        """
-        late = self.deadline_s is not None and time.monotonic() >= self.deadline_s
-        if late or self.abandoned:
-            raise Timeout(
-                f"the request's deadline passed after {self.age_ms:.0f} ms on the server; "
-                "allow more time or send less often"
-            )
+    def seconds_left(self, now_s: float) -> float | None:
+        """Until the deadline; None for no deadline."""
+        return None if self.deadline_s is None else self.deadline_s - now_s
 
 
-class WorkPool:
-    """Runs blocking work in threads; refuses what would wait too long.
+class AdmissionQueue:
+    """Takes requests in and hands them out; belongs to one event loop's thread.
 
-    All methods belong to one event loop's thread. Work that runs cannot be interrupted, so an
-    abandoned piece keeps its place until it ends; one that still waits gives it up at once.
+    A request is refused when the queue is full or its deadline would pass before its turn. Where
+    the queue is full of one client's requests and another's comes, the newest of the former is
+    refused in its place. Expired requests are never handed out.
+
+    Args:
+        limits: What it takes.
+        workers: How many take from it.
+        clock: Monotonic seconds.
+        on_shed: Told why whenever a request is refused or dropped.
     """
 
-    def __init__(self, workers: int, max_waiting: int) -> None:
-        if workers < 1 or max_waiting < 0:
-            raise InputError(
-                f"{workers} workers with {max_waiting} waiting is not a pool; "
-                "use at least 1 worker and 0 waiting"
-            )
-        self.capacity = workers + max_waiting
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="fpcodec-worker")
-        self._admitted = 0
+    def __init__(
+        self,
+        limits: QueueLimits,
+        workers: int,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        on_shed: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        if workers < 1:
+            raise InputError(f"{workers} workers can do nothing; use 1 or more")
+        self.limits, self.workers, self.clock, self._on_shed = limits, workers, clock, on_shed
+        self._waiting: OrderedDict[str, deque[Ticket]] = OrderedDict()
+        self._urgent: deque[Ticket] = deque()
+        self._arrived = asyncio.Event()
+        self._items = self._bytes = self._running = 0
+        self._service_s = 0.0
 
-    async def run(self, work: Callable[[Ticket], T], seconds_left: float | None = None) -> T:
-        """Run one piece of work.
+    @property
+    def waiting(self) -> int:
+        """Requests that wait."""
+        return self._items
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Frame bytes that wait."""
+        return self._bytes
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything waits or is in work."""
+        return self._items + self._running > 0
+
+    def expected_wait_s(self) -> float:
+        """Seconds until a request admitted now would be answered, by recent ones."""
+        ahead = self._items + self._running
+        return self._service_s * (ahead // self.workers + 1)
+
+    def admit(self, job: Job, client: str, seconds_left: float | None = None) -> Ticket:
+        """Take a request in.
 
         Args:
-            work: Called in a worker thread, never after its deadline.
-            seconds_left: Time until the deadline; None for no deadline.
+            job: The work.
+            client: Who asks.
+            seconds_left: Until nobody wants the answer; None for no deadline.
 
         Raises:
-            Overloaded: Every worker is busy and the queue is full.
-            Timeout: The deadline passed before the work was started.
+            Overloaded: There is no room, or no time, for it.
+            Timeout: Its deadline has passed.
         """
-        if self._admitted >= self.capacity:
-            raise Overloaded(
-                f"the server has {self._admitted} requests in hand, its limit; try again later "
-                "or start it with more workers"
+        if seconds_left is not None and seconds_left <= 0:
+            self._on_shed("expired")
+            raise Timeout(
+                "the request's deadline passed before it was taken in; allow more time, or send "
+                "less often"
             )
-        now = time.monotonic()
-        ticket = Ticket(now, None if seconds_left is None else now + seconds_left)
-        self._admitted += 1
-        future = self._threads.submit(_start, work, ticket)
-        loop = asyncio.get_running_loop()
-        future.add_done_callback(lambda done: self._end_soon(loop))
-        try:
-            return await asyncio.wrap_future(future)
-        finally:
-            ticket.abandoned = True
+        self._require_time(seconds_left)
+        size = job.frame_bytes
+        while not self._has_room(size):
+            self._make_room(client)
+        now = self.clock()
+        deadline_s = None if seconds_left is None else now + seconds_left
+        outcome = asyncio.get_running_loop().create_future()
+        ticket = Ticket(job, client, now, deadline_s, outcome)
+        self._waiting.setdefault(client, deque()).append(ticket)
+        self._count(ticket, 1)
+        self._arrived.set()
+        return ticket
 
-    def close(self) -> None:
-        """Refuse new work and drop what waits; what runs comes to its end."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+    def forget(self, ticket: Ticket) -> None:
+        """Drop a waiting request whose caller has gone; nothing happens where it runs."""
+        ticket.outcome.cancel()
+        line = self._waiting.get(ticket.client)
+        if line is not None and ticket in line:
+            line.remove(ticket)
+            if not line:
+                del self._waiting[ticket.client]
+            self._count(ticket, -1)
+            self._on_shed("cancelled")
 
-    def _end_soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        # The loop is closed when work outlives the server: nobody counts then.
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(self._end)
+    async def take(self, most: int, delay_s: float = 0.0) -> list[Ticket]:
+        """Wait for requests and hand out some of one profile, the clients taking turns.
 
-    def _end(self) -> None:
-        self._admitted -= 1
+        A request that a worker was lost over comes alone, so that it can harm no other again.
 
+        Args:
+            most: Most requests.
+            delay_s: Longest that a batch is kept waiting to be filled.
+        """
+        while True:
+            await self._arrived.wait()
+            if delay_s > 0 and self._items < most and not self._urgent:
+                await asyncio.sleep(delay_s)
+            batch = self._pop(most)
+            if not self._items:
+                self._arrived.clear()
+            if batch:
+                self._running += len(batch)
+                return batch
 
-def _start(work: Callable[[Ticket], T], ticket: Ticket) -> T:
-    ticket.require_wanted()
-    return work(ticket)
+    def put_back(self, ticket: Ticket) -> None:
+        """Let a request whose worker was lost be tried again, before all others."""
+        self._urgent.append(ticket)
+        self._count(ticket, 1)
+        self._arrived.set()
+
+    def done(self, batch: list[Ticket], seconds: float | None) -> None:
+        """Note that requests handed out are at their end.
+
+        Args:
+            batch: The requests.
+            seconds: What they took together; None where that says nothing, as of a lost worker.
+        """
+        self._running -= len(batch)
+        if seconds is not None:
+            each_s = seconds / len(batch)
+            weight = _SMOOTHING if self._service_s else 1.0
+            self._service_s += weight * (each_s - self._service_s)
+
+    def fail_all(self, error: FpcodecError) -> None:
+        """Answer everything that waits with an error."""
+        for line in [self._urgent, *self._waiting.values()]:
+            for ticket in line:
+                ticket.fail(error)
+                self._count(ticket, -1)
+            line.clear()
+        self._waiting.clear()
+
+    def _require_time(self, seconds_left: float | None) -> None:
+        if seconds_left is None or self._items + self._running < self.workers:
+            # A worker is free: however slow the last requests were, this one gets its chance.
+            return
+        wait_s = self.expected_wait_s()
+        if wait_s > seconds_left:
+            self._on_shed("deadline")
+            raise Overloaded(
+                f"an answer would take {1e3 * wait_s:.0f} ms, the deadline is in "
+                f"{1e3 * seconds_left:.0f} ms; try again later or allow more time",
+                self._retry_ms(),
+            )
+
+    def _has_room(self, size: int) -> bool:
+        # Requests for which a worker is free do not wait.
+        free = max(0, self.workers - self._running)
+        return (
+            self._items < self.limits.max_waiting + free
+            and self._bytes + size <= self.limits.max_waiting_bytes
+        )
+
+    def _make_room(self, client: str) -> None:
+        """Refuse the newest request of the client that has most, or the newcomer."""
+        longest = max(self._waiting, key=lambda name: len(self._waiting[name]), default=client)
+        own = len(self._waiting.get(client, ()))
+        if longest == client or len(self._waiting[longest]) <= own + 1:
+            self._on_shed("full")
+            raise self._full()
+        victim = self._waiting[longest].pop()
+        self._count(victim, -1)
+        self._on_shed("unfair")
+        victim.fail(self._full())
+
+    def _full(self) -> Overloaded:
+        return Overloaded(
+            f"the server has {self._items + self._running} requests ({self._bytes} bytes) in "
+            "hand, its limit; try again later or start it with more workers",
+            self._retry_ms(),
+        )
+
+    def _retry_ms(self) -> int:
+        return max(LEAST_RETRY_MS, round(500 * self.expected_wait_s()))
+
+    def _pop(self, most: int) -> list[Ticket]:
+        batch: list[Ticket] = []
+        now = self.clock()
+        if self._urgent:
+            lone = self._urgent.popleft()
+            self._count(lone, -1)
+            return [lone] if self._wanted(lone, now) else []
+        passed_over = 0
+        while self._waiting and len(batch) < most and passed_over < len(self._waiting):
+            client, line = next(iter(self._waiting.items()))
+            self._waiting.move_to_end(client)
+            if batch and not line[0].job.fits(batch[0].job):
+                passed_over += 1
+                continue
+            ticket = line.popleft()
+            self._count(ticket, -1)
+            passed_over = 0
+            if not line:
+                del self._waiting[client]
+            if self._wanted(ticket, now):
+                batch.append(ticket)
+        return batch
+
+    def _wanted(self, ticket: Ticket, now_s: float) -> bool:
+        if ticket.outcome.done():
+            return False
+        if ticket.deadline_s is not None and now_s >= ticket.deadline_s:
+            self._on_shed("expired")
+            ticket.fail(
+                Timeout(
+                    f"the request's deadline passed after {1e3 * (now_s - ticket.admitted_s):.0f} "
+                    "ms in the queue; allow more time or send less often"
+                )
+            )
+            return False
+        return True
+
+    def _count(self, ticket: Ticket, sign: int) -> None:
+        self._items += sign
+        self._bytes += sign * ticket.job.frame_bytes

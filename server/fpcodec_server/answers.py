@@ -38,18 +38,11 @@ class Answer(Protocol):
         """Milliseconds of ``decode``, ``reconstruct`` and ``head``."""
 
 
-def to_response(request_id: str, answer: Answer, queue_ms: float) -> codec_pb2.InferResponse:
-    """The response that carries an answer.
-
-    Args:
-        request_id: The request's.
-        answer: What the half said.
-        queue_ms: Milliseconds the request waited for a worker.
-    """
+def to_response(answer: Answer) -> codec_pb2.InferResponse:
+    """The response that carries an answer; whose it is and how long it waited is added later."""
     times = answer.timings_ms
     found = answer.detections
     response = codec_pb2.InferResponse(
-        request_id=request_id,
         levels_used=answer.levels_used,
         levels_recovered=answer.levels_recovered,
         levels_ignored=[
@@ -57,7 +50,6 @@ def to_response(request_id: str, answer: Answer, queue_ms: float) -> codec_pb2.I
             for name, reason in answer.levels_ignored.items()
         ],
         timings=codec_pb2.ServerTimings(
-            queue_ms=queue_ms,
             decode_ms=times.get("decode", 0.0),
             reconstruct_ms=times.get("reconstruct", 0.0),
             head_ms=times.get("head", 0.0),

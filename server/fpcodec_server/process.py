@@ -4,68 +4,80 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 from collections.abc import Callable, Sequence
 
-from fpcodec.codecs.base import Limits
-from fpcodec_server.server import DEFAULT_LISTEN, CodecServer
-from fpcodec_server.service import InferenceHalf, ServedProfile
+from fpcodec.errors import FpcodecError
+from fpcodec_server.catalog import ServedProfile
+from fpcodec_server.server import CodecServer
+
+_log = logging.getLogger(__name__)
 
 
 def serve(
-    profile: ServedProfile,
+    server: CodecServer,
     *,
-    listen: str = DEFAULT_LISTEN,
-    limits: Limits | None = None,
-    threads: int | None = None,
-    workers: int = 2,
-    max_waiting: int = 8,
-    providers: Sequence[str] = (),
-    grace_s: float = 10.0,
-    load_half: Callable[[], InferenceHalf] | None = None,
     on_ready: Callable[[str], None] | None = None,
+    load_profiles: Callable[[], Sequence[ServedProfile]] | None = None,
 ) -> None:
-    """Serve a profile until SIGTERM or SIGINT; a second signal ends the process at once.
+    """Run a server until SIGTERM or SIGINT; a second signal ends the process at once.
 
     Args:
-        profile: As for ``CodecServer``, as are the other arguments.
-        listen: ``host:port``.
-        limits: What a frame may ask for.
-        threads: Threads of the inference runtime per worker.
-        workers: Requests in work at the same time.
-        max_waiting: Requests that may wait for a worker.
-        providers: Execution providers of the inference runtime.
-        grace_s: Seconds that requests in flight get at a stop.
-        load_half: Makes the half that answers.
+        server: A server that has not been started.
         on_ready: Called with the address once the server answers.
+        load_profiles: Called at SIGHUP; what it gives is served from then on. Without it SIGHUP
+            has its default meaning.
 
     Raises:
         InputError: The address cannot be listened on.
-        FpcodecError: The detector cannot be loaded.
+        FpcodecError: A profile cannot be loaded.
     """
-    server = CodecServer(
-        profile, listen=listen, limits=limits, threads=threads, workers=workers,
-        max_waiting=max_waiting, providers=providers, grace_s=grace_s, load_half=load_half,
-    )  # fmt: skip
-    asyncio.run(_run(server, on_ready))
+    asyncio.run(_run(server, on_ready, load_profiles))
 
 
-async def _run(server: CodecServer, on_ready: Callable[[str], None] | None) -> None:
+async def _run(
+    server: CodecServer,
+    on_ready: Callable[[str], None] | None,
+    load_profiles: Callable[[], Sequence[ServedProfile]] | None,
+) -> None:
     told_to_stop = asyncio.create_task(_signal())
     start = asyncio.create_task(server.start())
+    tasks: set[asyncio.Task[None]] = {start, told_to_stop}
     try:
         # A signal must end a slow start too.
-        await asyncio.wait({start, told_to_stop}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if start.done():
             await start
+            if load_profiles is not None:
+                tasks.add(asyncio.create_task(_reload_at_hangup(server, load_profiles)))
             if on_ready is not None:
                 on_ready(server.address)
             await told_to_stop
     finally:
-        for task in (start, told_to_stop):
+        for task in tasks:
             task.cancel()
-        await asyncio.wait({start, told_to_stop})
+        await asyncio.wait(tasks)
         await server.stop()
+
+
+async def _reload_at_hangup(
+    server: CodecServer, load_profiles: Callable[[], Sequence[ServedProfile]]
+) -> None:
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+        loop.add_signal_handler(signal.SIGHUP, told.set)
+    while True:
+        await told.wait()
+        told.clear()
+        try:
+            profiles = await asyncio.to_thread(load_profiles)
+            await server.reload(profiles)
+        except FpcodecError as error:
+            _log.error("the profiles were not reloaded: %s", error)
+        else:
+            _log.info("reloaded: %s", ", ".join(profile.name for profile in profiles))
 
 
 async def _signal() -> None:

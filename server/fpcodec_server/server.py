@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import functools
 import logging
 import socket
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import grpc
@@ -16,40 +19,61 @@ from fpcodec.address import join_address, split_address
 from fpcodec.codecs.base import Limits
 from fpcodec.errors import InputError
 from fpcodec.v1 import codec_pb2_grpc
-from fpcodec_server.admission import WorkPool
-from fpcodec_server.service import SERVICE_NAME, CodecServicer, InferenceHalf, ServedProfile
+from fpcodec_server.admission import AdmissionQueue, QueueLimits
+from fpcodec_server.catalog import Catalog, ServedProfile
+from fpcodec_server.dispatcher import BatchLimits, Dispatcher
+from fpcodec_server.halves import LoadHalves
+from fpcodec_server.observer import Observer
+from fpcodec_server.service import SERVICE_NAME, CodecServicer, Context
+from fpcodec_server.streams import StreamLimits
+from fpcodec_server.workers import EXECUTORS, Load, RemoteWorker, ThreadWorker, Worker, open_worker
 
 if TYPE_CHECKING:
     from fpcodec.profile import Profile
 
 DEFAULT_LISTEN = "127.0.0.1:50051"
 
+LIVENESS = "liveness"
+"""Health service that is SERVING as long as the process answers."""
+
+PROFILE_HEALTH = "fpcodec.profile."
+"""Before a profile's name: its health service."""
+
 _ENVELOPE_BYTES = 4096
 """Room for what surrounds a frame in a request, so that a frame of the full length fits."""
 
 _HEALTH_CALLS = 64
-"""Calls above the pool's capacity that may be open: health watchers, and refusals on their way."""
+"""Calls above what waits and streams that may be open: of health, and refusals on their way."""
 
 _log = logging.getLogger(__name__)
 
 
 class CodecServer:
-    """A gRPC server of one profile.
+    """A gRPC server of one or more profiles.
 
-    Health (``grpc.health.v1``) says NOT_SERVING until the detector is loaded, and again from the
-    beginning of a stop. Transport is plain HTTP/2: expose it on trusted networks only.
+    Health (``grpc.health.v1``) says NOT_SERVING until the profiles are loaded, whenever no worker
+    is up, and again from the beginning of a stop; the service ``liveness`` is SERVING as long as
+    the process answers. Transport is plain HTTP/2: expose it on trusted networks only.
 
     Args:
-        profile: What to serve.
+        profiles: What to serve.
         listen: ``host:port``; port 0 takes a free one.
         limits: What a frame may ask for.
         threads: Threads of the inference runtime per worker; None for its own choice.
-        workers: Requests in work at the same time.
-        max_waiting: Requests that may wait for a worker; more are refused as Overloaded.
+        workers: Batches in work at the same time.
+        queue: What may wait for a worker.
+        batch: How requests are put together.
+        streams: What a streaming call may ask for.
         providers: Execution providers of the inference runtime; empty for its own choice.
+        executor: Where workers are: ``processes``, ``ray``, or ``threads`` of this process, which
+            a crash in native code takes along.
+        notice_s: Seconds between saying NOT_SERVING and refusing calls at a stop: what load
+            balancers take to notice.
         grace_s: Seconds that requests in flight get at a stop.
-        load_half: Makes the half that answers; None for ``ServerHalf`` of the profile. Called in
-            a worker thread.
+        load: Makes what answers, in place of the profiles' own halves; must travel to where
+            workers are.
+        observer: Told what happens.
+        hang_s: Seconds after which a worker that does not answer is ended and replaced.
 
     Raises:
         InputError: An argument is out of range.
@@ -57,28 +81,44 @@ class CodecServer:
 
     def __init__(
         self,
-        profile: ServedProfile,
+        profiles: Sequence[ServedProfile],
         *,
         listen: str = DEFAULT_LISTEN,
         limits: Limits | None = None,
         threads: int | None = None,
         workers: int = 2,
-        max_waiting: int = 8,
+        queue: QueueLimits | None = None,
+        batch: BatchLimits | None = None,
+        streams: StreamLimits | None = None,
         providers: Sequence[str] = (),
+        executor: str = "processes",
+        notice_s: float = 0.0,
         grace_s: float = 10.0,
-        load_half: Callable[[], InferenceHalf] | None = None,
+        load: Load | None = None,
+        observer: Observer | None = None,
+        hang_s: float = 60.0,
     ) -> None:
-        if grace_s < 0:
-            raise InputError(f"a grace of {grace_s} s is negative; use 0 or more")
+        if min(grace_s, notice_s) < 0:
+            raise InputError(f"a notice of {notice_s} s or a grace of {grace_s} s is negative; "
+                             "use 0 or more")  # fmt: skip
+        if executor not in EXECUTORS:
+            raise InputError(f"executor {executor!r} is not one of {', '.join(EXECUTORS)}")
         self._host, self._wanted_port = split_address(listen)
-        self._limits = limits or Limits()
-        self._grace_s = grace_s
-        self._load_half = load_half or (
-            lambda: _load_server_half(cast("Profile", profile), threads, providers, self._limits)
+        self._limits, self._notice_s, self._grace_s = limits or Limits(), notice_s, grace_s
+        self._threads, self._providers, self._executor = threads, tuple(providers), executor
+        self._load, self._observer = load, observer or Observer()
+        self._catalog = Catalog(profiles)
+        self._streams = streams or StreamLimits()
+        self._queue = AdmissionQueue(queue or QueueLimits(), workers, on_shed=self._observer.shed)
+        self._dispatcher = Dispatcher(
+            self._queue, self._maker(self._catalog), batch or BatchLimits(), self._observer,
+            self._on_ready, hang_s,
+        )  # fmt: skip
+        self._servicer = CodecServicer(
+            self._limits, self._streams, __version__, self._observer, client_of
         )
-        self._pool = WorkPool(workers, max_waiting)
-        self._servicer = CodecServicer(profile, self._limits, self._pool, __version__)
         self._health = health.aio.HealthServicer()
+        self._health_tasks: set[asyncio.Task[None]] = set()
         self._server: grpc.aio.Server | None = None
         self._port = 0
 
@@ -94,21 +134,39 @@ class CodecServer:
         return join_address(host, self._port)
 
     async def start(self) -> None:
-        """Listen, load the detector, then begin to serve.
+        """Listen, load the profiles, then begin to serve.
 
         Raises:
             InputError: The address cannot be listened on.
-            FpcodecError: The detector cannot be loaded.
+            FpcodecError: A profile cannot be loaded.
         """
         try:
             await self._listen()
-            half = await self._pool.run(lambda ticket: self._load_half())
+            await self._dispatcher.start()
         except BaseException:
             await self.stop(0)
             raise
-        self._servicer.open(half)
-        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        self._servicer.open(self._catalog, self._dispatcher)
+        await self._set_health(True)
         _log.info("serving on %s", self.address)
+
+    async def reload(self, profiles: Sequence[ServedProfile]) -> None:
+        """Serve these profiles from now on; requests go on meanwhile, and none is dropped.
+
+        Raises:
+            InputError: There is none, or two read the same streams.
+            FpcodecError: One cannot be loaded; the present ones go on.
+        """
+        catalog = Catalog(profiles)
+        await self._dispatcher.replace(self._maker(catalog))
+        gone = {profile.name for profile in self._catalog} - {x.name for x in catalog}
+        self._catalog = catalog
+        self._servicer.open(catalog, self._dispatcher)
+        for name in gone:
+            await self._health.set(
+                PROFILE_HEALTH + name, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+            )
+        await self._set_health(True)
 
     async def wait(self) -> None:
         """Wait until the server has stopped."""
@@ -116,25 +174,44 @@ class CodecServer:
             await self._server.wait_for_termination()
 
     async def stop(self, grace_s: float | None = None) -> None:
-        """Say NOT_SERVING, refuse new calls, let those in flight end, and close.
+        """Say NOT_SERVING, give notice, refuse new calls, let those in flight end, and close.
 
         Args:
-            grace_s: Seconds for the calls in flight, then they are cancelled; None for the
-                server's own.
+            grace_s: Seconds for the calls in flight, then they are cancelled, and no notice is
+                given; None for the server's own.
         """
         await self._health.enter_graceful_shutdown()
+        if grace_s is None:
+            await asyncio.sleep(self._notice_s)
         self._servicer.close()
         if self._server is not None:
             await self._server.stop(self._grace_s if grace_s is None else grace_s)
-        self._pool.close()
+        await self._dispatcher.close()
+
+    def _maker(self, catalog: Catalog) -> Callable[[], Worker]:
+        load = self._load
+        if load is None:
+            # A profile in a folder can be sent to a process by its path.
+            folders = tuple(cast("Profile", profile).path or Path() for profile in catalog)
+            load = LoadHalves(folders, self._threads, self._providers, self._limits)
+        if self._executor == "threads":
+            shared = functools.cache(load)
+            return lambda: ThreadWorker(shared)
+        return lambda: RemoteWorker(load, lambda: open_worker(self._executor))
+
+    def _on_ready(self, ready: bool) -> None:
+        task = asyncio.get_running_loop().create_task(self._set_health(ready))
+        self._health_tasks.add(task)
+        task.add_done_callback(self._health_tasks.discard)
 
     async def _listen(self) -> None:
         listen = join_address(self._host, self._wanted_port)
         _require_bindable(self._host, self._wanted_port)
-        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._set_health(False)
+        await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
         self._server = grpc.aio.server(
             options=_channel_options(self._limits.max_frame_bytes + _ENVELOPE_BYTES),
-            maximum_concurrent_rpcs=self._pool.capacity + _HEALTH_CALLS,
+            maximum_concurrent_rpcs=self._most_calls(),
             compression=grpc.Compression.NoCompression,
         )
         codec_pb2_grpc.add_CodecServiceServicer_to_server(self._servicer, self._server)
@@ -145,21 +222,19 @@ class CodecServer:
             raise _cannot_listen(listen, "refused by gRPC") from error
         await self._server.start()
 
-    async def _set_health(self, state: int) -> None:
-        for name in ("", SERVICE_NAME):
-            await self._health.set(name, state)
+    def _most_calls(self) -> int:
+        waiting = self._queue.limits.max_waiting + self._queue.workers
+        return waiting + self._streams.most + _HEALTH_CALLS
+
+    async def _set_health(self, serving: bool) -> None:
+        states = health_pb2.HealthCheckResponse
+        for name in ("", SERVICE_NAME, *(PROFILE_HEALTH + x.name for x in self._catalog)):
+            await self._health.set(name, states.SERVING if serving else states.NOT_SERVING)
 
 
-def _load_server_half(
-    profile: Profile, threads: int | None, providers: Sequence[str], limits: Limits
-) -> InferenceHalf:
-    from fpcodec.split import ServerHalf  # brings the inference runtime
-
-    half = ServerHalf(profile, threads=threads, providers=providers, limits=limits)
-    # A frame without features proves the profile, and pays for the first run's set-up.
-    side = profile.spec.size_divisor
-    half.infer(profile.codec.blank_frame(half.detector.geometry((side, side))))
-    return half
+def client_of(context: Context) -> str:
+    """The client of a call, for taking turns: its address without the port."""
+    return str(context.peer()).rpartition(":")[0]
 
 
 def _channel_options(max_receive_bytes: int) -> list[tuple[str, int]]:

@@ -5,18 +5,29 @@ from __future__ import annotations
 import functools
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
 
 import grpc
 
 from fpcodec.bitstream import VERSION
 from fpcodec.codecs.base import Limits
-from fpcodec.errors import FpcodecError, InputError, LimitExceeded, Unavailable
+from fpcodec.errors import (
+    FormatError,
+    FpcodecError,
+    InputError,
+    LimitExceeded,
+    Overloaded,
+    Unavailable,
+)
 from fpcodec.status import to_wire
 from fpcodec.v1 import codec_pb2
-from fpcodec_server.admission import Ticket, WorkPool
-from fpcodec_server.answers import Answer, to_response
+from fpcodec_server.catalog import Catalog
+from fpcodec_server.dispatcher import Dispatcher
+from fpcodec_server.jobs import Job
+from fpcodec_server.observer import Observer
+from fpcodec_server.streams import ByteBudget, Stream, StreamLimits
+from fpcodec_server.streams import Infer as InferFrame
 
 SERVICE_NAME = "fpcodec.v1.CodecService"
 FRAME_VERSIONS = (VERSION,)
@@ -27,38 +38,11 @@ _log = logging.getLogger(__name__)
 Context = Any
 """``grpc.aio.ServicerContext``, whose type parameters only the stubs know."""
 
+Refusal = tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]
+"""Status code, message and trailing metadata."""
 
-class InferenceHalf(Protocol):
-    """The server's half of a detector; ``fpcodec.split.ServerHalf`` is one.
-
-    Several threads call ``infer`` at the same time.
-    """
-
-    def infer(self, frame: bytes, checkpoint: Callable[[], None]) -> Answer:
-        """Decode one frame, recover what is missing, run the head.
-
-        ``checkpoint`` is called between the stages; what it raises ends the work.
-
-        Raises:
-            FpcodecError: The frame cannot be used; the class says why.
-        """
-
-
-class ServedProfile(Protocol):
-    """What the service tells clients about its profile; ``fpcodec.profile.Profile`` is one."""
-
-    @property
-    def stream_id(self) -> bytes:
-        """Identity of the streams it reads, 32 bytes."""
-
-    @property
-    def labels(self) -> Sequence[str]:
-        """Class names."""
-
-    @property
-    def name(self) -> str:
-        """The profile's name."""
-
+RETRY_MS = 1000
+"""What a client is asked to wait that wants one streaming call too many."""
 
 T = TypeVar("T")
 _Call = Callable[["CodecServicer", T, Context], Awaitable[Any]]
@@ -71,14 +55,9 @@ def _answering(call: _Call[T]) -> _Call[T]:
     async def answer(self: CodecServicer, request: T, context: Context) -> Any:
         try:
             return await call(self, request, context)
-        except FpcodecError as error:
-            code, message, metadata = to_wire(error)
-        except Exception:
-            incident = secrets.token_hex(4)
-            _log.exception("incident %s: %s failed", incident, call.__name__)
-            code, metadata = grpc.StatusCode.INTERNAL, ()
-            message = f"internal error, incident {incident}; the server's log has the cause"
-        await context.abort(code, message, metadata)
+        except Exception as error:
+            refusal = self.refusal(error, call.__name__)
+        await context.abort(*refusal)
 
     return answer
 
@@ -87,39 +66,61 @@ class CodecServicer:
     """Answers negotiations and inferences.
 
     Args:
-        profile: What is served.
         limits: What a frame may ask for.
-        pool: Where inference runs.
+        streams: What a streaming call may ask for.
         version: This server's release.
+        observer: Told what happens.
+        client_of: Names the client of a call, for taking turns.
     """
 
     def __init__(
-        self, profile: ServedProfile, limits: Limits, pool: WorkPool, version: str
+        self,
+        limits: Limits,
+        streams: StreamLimits,
+        version: str,
+        observer: Observer,
+        client_of: Callable[[Context], str],
     ) -> None:
-        self._profile = profile
-        self._limits = limits
-        self._pool = pool
-        self._version = version
-        self._half: InferenceHalf | None = None
+        self._limits, self._streams, self._version = limits, streams, version
+        self._observer, self._client_of = observer, client_of
+        self._catalog: Catalog | None = None
+        self._dispatcher: Dispatcher | None = None
+        self._open_streams: set[Stream] = set()
+        self._budget = ByteBudget(streams.max_arriving_bytes)
         self._refusal = "the server is still loading; try again in a moment"
 
-    def open(self, half: InferenceHalf) -> None:
-        """Begin to serve: calls are refused until now."""
-        self._half = half
+    def open(self, catalog: Catalog, dispatcher: Dispatcher) -> None:
+        """Begin to serve, or go on with other profiles: calls are refused until the first time."""
+        self._catalog, self._dispatcher = catalog, dispatcher
 
     def close(self) -> None:
-        """Refuse further calls; those in flight go on."""
-        self._half = None
+        """Refuse further calls and frames; those in flight go on."""
+        self._catalog = None
         self._refusal = "the server is shutting down; use another or wait for its return"
+        for stream in self._open_streams:
+            stream.close()
+
+    def refusal(self, error: Exception, where: str) -> Refusal:
+        """What a client may read of an error; a fault of the program goes to the log alone."""
+        if isinstance(error, FormatError):
+            self._observer.decode_error(type(error).__name__)
+        if isinstance(error, FpcodecError):
+            return to_wire(error)
+        incident = secrets.token_hex(4)
+        _log.error("incident %s: %s failed", incident, where, exc_info=error)
+        message = f"internal error, incident {incident}; the server's log has the cause"
+        return grpc.StatusCode.INTERNAL, message, ()
 
     @_answering
     async def Negotiate(
         self, request: codec_pb2.NegotiateRequest, context: Context
     ) -> codec_pb2.NegotiateResponse:
         """Say whether the client's streams are served; see codec.proto."""
-        self._require_open()
+        catalog, _ = self._require_open()
+        chosen = catalog.choose(request.stream_ids)
+        told = chosen or catalog.first
         response = codec_pb2.NegotiateResponse(
-            served_stream_ids=[self._profile.stream_id],
+            served_stream_ids=[profile.stream_id for profile in catalog],
             served_frame_versions=FRAME_VERSIONS,
             limits=codec_pb2.FrameLimits(
                 max_frame_bytes=self._limits.max_frame_bytes,
@@ -127,18 +128,18 @@ class CodecServicer:
                 max_network_pixels=self._limits.max_network_pixels,
                 max_elements=self._limits.max_elements,
             ),
-            labels=self._profile.labels,
-            profile_name=self._profile.name,
+            labels=told.labels,
+            profile_name=told.name,
             server_version=self._version,
         )
         versions = set(request.frame_versions) & set(FRAME_VERSIONS)
-        if self._profile.stream_id not in request.stream_ids:
+        if chosen is None:
             response.outcome = codec_pb2.NEGOTIATION_OUTCOME_UNKNOWN_STREAM
         elif not versions:
             response.outcome = codec_pb2.NEGOTIATION_OUTCOME_UNSUPPORTED_VERSION
         else:
             response.outcome = codec_pb2.NEGOTIATION_OUTCOME_ACCEPTED
-            response.stream_id = self._profile.stream_id
+            response.stream_id = chosen.stream_id
             response.frame_version = max(versions)
         return response
 
@@ -147,8 +148,68 @@ class CodecServicer:
         self, request: codec_pb2.InferRequest, context: Context
     ) -> codec_pb2.InferResponse:
         """Detect objects behind one frame; see codec.proto."""
-        half = self._require_open()
-        request_id, frame = request.request_id, request.frame
+        return await self._infer(
+            request.frame,
+            request.partial,
+            request.request_id,
+            self._client_of(context),
+            context.time_remaining(),
+        )
+
+    async def InferStream(
+        self, requests: AsyncIterator[codec_pb2.InferStreamRequest], context: Context
+    ) -> AsyncIterator[codec_pb2.InferStreamResponse]:
+        """Detect objects behind many frames; see codec.proto."""
+        client = self._client_of(context)
+
+        async def infer(
+            frame: bytes, partial: bool, request_id: str, seconds_left: float | None
+        ) -> codec_pb2.InferResponse:
+            return await self._infer(frame, partial, request_id, client, seconds_left)
+
+        try:
+            async for response in self._stream(requests, infer):
+                yield response
+            self._require_open()
+        except Exception as error:
+            refusal = self.refusal(error, "InferStream")
+        else:
+            return
+        await context.abort(*refusal)
+
+    async def _stream(
+        self, requests: AsyncIterator[codec_pb2.InferStreamRequest], infer: InferFrame
+    ) -> AsyncIterator[codec_pb2.InferStreamResponse]:
+        self._require_open()
+        if len(self._open_streams) >= self._streams.most:
+            raise Overloaded(
+                f"{len(self._open_streams)} streaming calls are open, the server's limit; try "
+                "again later or use another server",
+                RETRY_MS,
+            )
+        stream = Stream(
+            requests, infer, self._streams, self._limits.max_frame_bytes, self._budget,
+            lambda error: self.refusal(error, "InferStream"),
+        )  # fmt: skip
+        self._open_streams.add(stream)
+        self._observer.stream_opened()
+        try:
+            async for response in stream.responses():
+                yield response
+        finally:
+            self._open_streams.discard(stream)
+            self._observer.stream_closed()
+            await stream.end()
+
+    async def _infer(
+        self,
+        frame: bytes,
+        partial: bool,
+        request_id: str,
+        client: str,
+        seconds_left: float | None,
+    ) -> codec_pb2.InferResponse:
+        catalog, dispatcher = self._require_open()
         if len(request_id.encode()) > MAX_REQUEST_ID_BYTES:
             raise InputError(
                 f"the request id is longer than {MAX_REQUEST_ID_BYTES} bytes; use a shorter one"
@@ -158,16 +219,12 @@ class CodecServicer:
                 f"the frame has {len(frame)} bytes, the server's limit is "
                 f"{self._limits.max_frame_bytes}; send fewer levels or a lower quality"
             )
+        job = Job(catalog.of_frame(frame).stream_id, frame, partial)
+        response = await dispatcher.answer(job, client, seconds_left)
+        response.request_id = request_id
+        return response
 
-        def infer(ticket: Ticket) -> codec_pb2.InferResponse:
-            queue_ms = ticket.age_ms
-            answer = half.infer(frame, ticket.require_wanted)
-            ticket.require_wanted()
-            return to_response(request_id, answer, queue_ms)
-
-        return await self._pool.run(infer, context.time_remaining())
-
-    def _require_open(self) -> InferenceHalf:
-        if self._half is None:
+    def _require_open(self) -> tuple[Catalog, Dispatcher]:
+        if self._catalog is None or self._dispatcher is None:
             raise Unavailable(self._refusal)
-        return self._half
+        return self._catalog, self._dispatcher

@@ -1,0 +1,35 @@
+"""What travels between the server and its workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Outcome = bytes | Exception
+"""A serialised ``InferResponse``, or why there is none: a ``FpcodecError``, or an
+``UnexpectedFailure`` that no client may read."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One frame to answer.
+
+    Attributes:
+        stream_id: Of the profile that answers it.
+        frame: The bytes of one ``.fpc`` frame.
+        partial: Whether it may end early or be damaged.
+        seconds_left: Until nobody wants the answer, at the moment of handing over; None for never.
+    """
+
+    stream_id: bytes
+    frame: bytes
+    partial: bool = False
+    seconds_left: float | None = None
+
+    @property
+    def frame_bytes(self) -> int:
+        """Length of the frame."""
+        return len(self.frame)
+
+    def fits(self, other: Job) -> bool:
+        """Whether both can be worked on together."""
+        return self.stream_id == other.stream_id

@@ -1,0 +1,302 @@
+"""One streaming call: frames put together from their parts, answered as they are ready."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+from fpcodec.errors import FpcodecError, InputError, LimitExceeded, Overloaded, Timeout, Truncated
+from fpcodec.status import ERROR_KEY
+from fpcodec.v1 import codec_pb2
+from fpcodec_server.admission import LEAST_RETRY_MS
+
+Infer = Callable[[bytes, bool, str, "float | None"], Awaitable[codec_pb2.InferResponse]]
+"""Answers a frame: its bytes, whether they may be partial, the request id, seconds left. What it
+raises goes through ``Refuse`` before the client reads it."""
+
+Refuse = Callable[[Exception], "tuple[object, str, tuple[tuple[str, str], ...]]"]
+"""Status code, message and trailing metadata that a client may read of an error."""
+
+
+@dataclass(frozen=True)
+class StreamLimits:
+    """What one streaming call may ask for.
+
+    Attributes:
+        credits: Frames begun and not yet answered.
+        most: Streaming calls that may be open at a time.
+        max_arriving_bytes: Of frames that have not arrived whole, in all calls together.
+        idle_s: Seconds without a message and without a frame in hand, after which it is ended.
+        expires_s: Seconds that a frame gets whose client names no time.
+    """
+
+    credits: int = 4
+    most: int = 1000
+    max_arriving_bytes: int = 64 * 1024 * 1024
+    idle_s: float = 600.0
+    expires_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        if min(self.credits, self.most, self.max_arriving_bytes) < 1:
+            raise InputError(
+                f"{self.most} streams of {self.credits} credits and {self.max_arriving_bytes} "
+                "bytes cannot work; use 1 or more of each"
+            )
+        if not self.idle_s > 0 or not self.expires_s > 0:
+            raise InputError(
+                f"{self.idle_s} s idle and {self.expires_s} s per frame leave no time; use more "
+                "than 0"
+            )
+
+
+class ByteBudget:
+    """Bytes that all streaming calls share.
+
+    Args:
+        most: So many.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._held = most, 0
+
+    def hold(self, count: int) -> None:
+        """Take some.
+
+        Raises:
+            Overloaded: So many are not left.
+        """
+        if self._held + count > self._most:
+            raise Overloaded(
+                f"{self._held} bytes of unfinished frames are held, the server's limit is "
+                f"{self._most}; send the frame again later",
+                LEAST_RETRY_MS,
+            )
+        self._held += count
+
+    def release(self, count: int) -> None:
+        """Give back what was taken."""
+        self._held -= count
+
+
+class _Arriving:
+    """A frame of which not all has been answered."""
+
+    def __init__(self, frame_id: int, request_id: str, expires_at_s: float) -> None:
+        self.frame_id, self.request_id, self.expires_at_s = frame_id, request_id, expires_at_s
+        self.data = bytearray()
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class Stream:
+    """One streaming call; belongs to one event loop's thread.
+
+    Args:
+        requests: What the client sends.
+        infer: Answers a frame.
+        limits: What the call may ask for.
+        max_frame_bytes: Longest frame.
+        budget: Bytes of unfinished frames, shared with other calls.
+        refuse: What the client may read of an error.
+    """
+
+    def __init__(
+        self,
+        requests: AsyncIterator[codec_pb2.InferStreamRequest],
+        infer: Infer,
+        limits: StreamLimits,
+        max_frame_bytes: int,
+        budget: ByteBudget,
+        refuse: Refuse,
+    ) -> None:
+        self._requests, self._infer, self._limits = requests, infer, limits
+        self._max_frame_bytes, self._budget, self._refuse = max_frame_bytes, budget, refuse
+        self._arriving: dict[int, _Arriving] = {}
+        self._answers: asyncio.Queue[codec_pb2.InferStreamResponse | None] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._newest_id, self._unanswered = 0, 0
+        self._closed, self._written = asyncio.Event(), asyncio.Event()
+        self._fault: Exception | None = None
+        self._heard_s = asyncio.get_running_loop().time()
+
+    def close(self) -> None:
+        """Read no more; what has been begun is still answered."""
+        self._closed.set()
+        self._written.set()
+
+    async def end(self) -> None:
+        """Drop everything: the caller has gone."""
+        self.close()
+        for frame in list(self._arriving.values()):
+            self._forget(frame)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def responses(self) -> AsyncIterator[codec_pb2.InferStreamResponse]:
+        """Everything to tell the client, until it has no more and all is answered.
+
+        Raises:
+            InputError: The client broke the rules of the call.
+        """
+        yield codec_pb2.InferStreamResponse(credits=self._limits.credits)
+        reader = asyncio.create_task(self._read())
+        self._keep(reader)
+        while True:
+            response = await self._answers.get()
+            if response is None:
+                break
+            yield response
+            # Only now: a client that does not read its answers gets no more frames in.
+            self._unanswered -= 1
+            self._written.set()
+        if self._fault is not None:
+            raise self._fault
+
+    async def _read(self) -> None:
+        """Take in what the client sends; when that is at its end, wait until all is answered."""
+        feed, closed = asyncio.create_task(self._feed()), asyncio.create_task(self._closed.wait())
+        self._keep(feed)
+        try:
+            while not (feed.done() or closed.done()):
+                await asyncio.wait(
+                    {feed, closed},
+                    timeout=self._limits.idle_s,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                self._require_lively()
+            if feed.done():
+                feed.result()
+        except Exception as error:
+            self._fault = error
+        finally:
+            for task in (feed, closed):
+                task.cancel()
+        for frame in list(self._arriving.values()):
+            self._forget(frame)
+            self._answer_error(
+                frame,
+                Truncated(
+                    f"the call ended after {len(frame.data)} bytes of frame {frame.frame_id}; "
+                    "send it again"
+                ),
+            )
+        others = self._tasks - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others)
+        self._answers.put_nowait(None)
+
+    async def _feed(self) -> None:
+        async for request in self._requests:
+            self._heard_s = asyncio.get_running_loop().time()
+            self._receive(request)
+            await self._answers_are_read()
+
+    def _require_lively(self) -> None:
+        idle_s = asyncio.get_running_loop().time() - self._heard_s
+        if not self._unanswered and idle_s >= self._limits.idle_s and not self._closed.is_set():
+            raise Timeout(f"nothing came for {self._limits.idle_s:g} s; open another call to go on")
+
+    async def _answers_are_read(self) -> None:
+        """Wait while refusals heap up: their number has no bound but the client's reading."""
+        while self._answers.qsize() > 2 * self._limits.credits and not self._closed.is_set():
+            self._written.clear()
+            await self._written.wait()
+
+    def _receive(self, request: codec_pb2.InferStreamRequest) -> None:
+        frame = self._arriving.get(request.frame_id)
+        if frame is None:
+            if request.frame_id <= self._newest_id:
+                if request.frame_id:
+                    return  # the rest of a frame that has been answered already
+                raise InputError("frame id 0 is no frame's; count from 1")
+            frame = self._begin(request)
+            if frame is None:
+                return
+        try:
+            self._add(frame, request.data)
+        except FpcodecError as error:
+            self._forget(frame)
+            self._answer_error(frame, error)
+            return
+        if request.last:
+            self._complete(frame, partial=False)
+
+    def _add(self, frame: _Arriving, data: bytes) -> None:
+        if len(frame.data) + len(data) > self._max_frame_bytes:
+            raise LimitExceeded(
+                f"frame {frame.frame_id} is longer than the server's limit of "
+                f"{self._max_frame_bytes} bytes; send fewer levels or a lower quality"
+            )
+        self._budget.hold(len(data))
+        frame.data += data
+
+    def _begin(self, request: codec_pb2.InferStreamRequest) -> _Arriving | None:
+        self._newest_id = request.frame_id
+        loop = asyncio.get_running_loop()
+        expires_s = request.expires_after_ms / 1e3 or self._limits.expires_s
+        frame = _Arriving(request.frame_id, request.request_id, loop.time() + expires_s)
+        self._unanswered += 1
+        if self._unanswered > self._limits.credits:
+            self._answer_error(
+                frame,
+                Overloaded(
+                    f"frame {frame.frame_id} was begun without a credit, {self._limits.credits} "
+                    "are unanswered; wait for an answer first"
+                ),
+            )
+            return None
+        self._arriving[frame.frame_id] = frame
+        early_s = request.answer_within_ms / 1e3
+        if early_s and early_s < expires_s:
+            frame.timer = loop.call_later(early_s, self._complete, frame, True)
+        else:
+            frame.timer = loop.call_later(expires_s, self._expire, frame, expires_s)
+        return frame
+
+    def _expire(self, frame: _Arriving, after_s: float) -> None:
+        self._forget(frame)
+        self._answer_error(
+            frame,
+            Timeout(
+                f"frame {frame.frame_id} had not arrived whole after {1e3 * after_s:.0f} ms; send "
+                "fewer bytes, or ask for an answer within less"
+            ),
+        )
+
+    def _complete(self, frame: _Arriving, partial: bool) -> None:
+        self._forget(frame)
+        self._keep(asyncio.create_task(self._answer(frame, partial)))
+
+    async def _answer(self, frame: _Arriving, partial: bool) -> None:
+        left_s = frame.expires_at_s - asyncio.get_running_loop().time()
+        try:
+            answer = await self._infer(bytes(frame.data), partial, frame.request_id, left_s)
+        except Exception as error:
+            self._answer_error(frame, error)
+            return
+        self._answers.put_nowait(
+            codec_pb2.InferStreamResponse(frame_id=frame.frame_id, answer=answer, credits=1)
+        )
+
+    def _answer_error(self, frame: _Arriving, error: Exception) -> None:
+        _, message, metadata = self._refuse(error)
+        found = codec_pb2.FrameError(name=dict(metadata).get(ERROR_KEY, ""), message=message)
+        if isinstance(error, Overloaded) and error.retry_after_ms is not None:
+            found.retry_after_ms = error.retry_after_ms
+        self._answers.put_nowait(
+            codec_pb2.InferStreamResponse(frame_id=frame.frame_id, error=found, credits=1)
+        )
+
+    def _forget(self, frame: _Arriving) -> None:
+        """Take a frame out of those that arrive."""
+        if self._arriving.pop(frame.frame_id, None) is None:
+            return
+        self._budget.release(len(frame.data))
+        if frame.timer is not None:
+            frame.timer.cancel()
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

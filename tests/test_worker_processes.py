@@ -1,0 +1,226 @@
+"""Workers in processes of their own: what dies there costs a request, not the server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from wire_kit import STREAM_ID, FakeAnswer, FakeProfile, LoopThread, client_of, detections
+
+from fpcodec import errors
+from fpcodec.profile import Profile, embedded_profile_path
+from fpcodec.split import EdgeHalf, ServerHalf
+from fpcodec_edge import EdgeClient, RetryPolicy
+from fpcodec_server import BatchLimits, CodecServer, Halves, Observer
+
+PATIENT = RetryPolicy(max_attempts=10)
+
+
+class MortalHalf:
+    """Dies, hangs or names its process, as frames say."""
+
+    def infer_batch(self, frames: Sequence[bytes], *_: Any) -> list[FakeAnswer]:
+        for frame in frames:
+            if frame == b"die":
+                os._exit(3)
+            if frame == b"hang":
+                time.sleep(60)
+            if frame.startswith(b"wait"):
+                time.sleep(0.05)
+        names = {f"pid{os.getpid()}": "said"}
+        return [FakeAnswer(detections(1), levels_ignored=names) for _ in frames]
+
+
+def mortal_halves() -> Halves:
+    return Halves({STREAM_ID: MortalHalf()})
+
+
+class Recorder(Observer):
+    def __init__(self) -> None:
+        self.lost = 0
+
+    def worker_lost(self) -> None:
+        self.lost += 1
+
+
+Start = Callable[..., CodecServer]
+
+
+@pytest.fixture
+def start(loop_thread: LoopThread) -> Iterator[Start]:
+    started: list[CodecServer] = []
+
+    def start_one(profiles: Sequence[Any] = (FakeProfile(),), **options: Any) -> CodecServer:
+        server = CodecServer(profiles, listen="127.0.0.1:0", **options)
+        started.append(server)
+        loop_thread.run(server.start(), 60)
+        return server
+
+    yield start_one
+    for server in started:
+        loop_thread.run(server.stop(0), 30)
+
+
+def _pid(client: EdgeClient, frame: bytes = b"frame") -> int:
+    (name,) = client.infer(frame).levels_ignored
+    return int(name.removeprefix("pid"))
+
+
+def test_the_answer_is_that_of_the_half_itself(start: Start, tmp_path: Path) -> None:
+    from fpcodec.data import generate_scene
+
+    profile = Profile.load(embedded_profile_path())
+    frame = EdgeHalf(profile, threads=1).encode(generate_scene(5).image).data
+    expected = ServerHalf(profile, threads=1).infer(frame)
+    server = start([profile], workers=1, threads=1)
+    with client_of(server, deadline_s=10) as client:
+        reply = client.infer(frame)
+        assert len(reply.detections) > 0
+        np.testing.assert_allclose(
+            reply.detections.boxes, expected.detections.boxes, rtol=1e-4, atol=1e-2
+        )
+        assert reply.levels_used == expected.levels_used
+        assert all(reply.timings_ms[name] > 0 for name in ("decode", "reconstruct", "head"))
+        with pytest.raises(errors.BadMagic):
+            client.infer(b"no frame at all")
+
+
+def test_a_crash_costs_the_request_that_caused_it_and_no_other(start: Start) -> None:
+    recorder = Recorder()
+    server = start(
+        load=mortal_halves, workers=1, batch=BatchLimits(most=4, delay_ms=50), observer=recorder
+    )
+    with client_of(server, deadline_s=20) as client, ThreadPoolExecutor(4) as threads:
+        before = _pid(client)
+        good = [threads.submit(client.infer, b"wait") for _ in range(3)]
+        bad = threads.submit(client.infer, b"die")
+        assert [len(call.result(20).detections) for call in good] == [1, 1, 1]
+        with pytest.raises(errors.WorkerLost):
+            bad.result(20)
+        assert _pid(client) != before
+    assert recorder.lost == 2
+
+
+def test_workers_killed_under_load_cost_no_client_an_error(start: Start) -> None:
+    server = start(load=mortal_halves, workers=2)
+    stop = threading.Event()
+    answered: list[float] = []
+
+    def ask() -> None:
+        with client_of(server, deadline_s=20, retry=PATIENT) as client:
+            while not stop.is_set():
+                start_s = time.monotonic()
+                assert len(client.infer(b"wait").detections) == 1
+                answered.append(time.monotonic() - start_s)
+
+    with ThreadPoolExecutor(4) as threads, client_of(server, deadline_s=20) as client:
+        loads = [threads.submit(ask) for _ in range(4)]
+        for _ in range(3):
+            time.sleep(0.4)
+            os.kill(_pid(client), signal.SIGKILL)
+        time.sleep(0.5)
+        stop.set()
+        for load in loads:
+            load.result(30)
+    assert len(answered) > 10
+
+
+def test_a_worker_that_hangs_is_ended(start: Start) -> None:
+    server = start(load=mortal_halves, workers=1, hang_s=0.5)
+    with client_of(server, deadline_s=30) as client:
+        before = _pid(client)
+        with pytest.raises(errors.WorkerLost, match="did not answer within"):
+            client.infer(b"hang")
+        assert _pid(client) != before
+        with pytest.raises(ProcessLookupError):
+            os.kill(before, 0)
+
+
+def test_health_tells_that_no_worker_is_up(start: Start) -> None:
+    server = start(load=mortal_halves, workers=1)
+    with client_of(server) as client, grpc.insecure_channel(server.address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(
+            health_pb2.HealthCheckRequest(service="fpcodec.profile.fake"), timeout=20
+        )
+        states = health_pb2.HealthCheckResponse
+        assert next(watch).status == states.SERVING
+        os.kill(_pid(client), signal.SIGKILL)
+        assert next(watch).status == states.NOT_SERVING
+        assert next(watch).status == states.SERVING
+        watch.cancel()
+
+
+def test_profiles_are_changed_without_dropping_a_request(
+    start: Start, loop_thread: LoopThread
+) -> None:
+    other = FakeProfile(stream_id=bytes(32), name="other")
+    server = start([FakeProfile(), other], load=mortal_halves, workers=2)
+    stop = threading.Event()
+
+    def ask() -> int:
+        count = 0
+        with client_of(server, deadline_s=20) as client:
+            while not stop.is_set():
+                client.infer(b"wait")
+                count += 1
+        return count
+
+    with ThreadPoolExecutor(3) as threads, client_of(server) as client:
+        loads = [threads.submit(ask) for _ in range(3)]
+        assert client.negotiate(bytes(32)).profile_name == "other"
+        loop_thread.run(server.reload([FakeProfile()]), 60)
+        with pytest.raises(errors.ProfileMismatch):
+            client.negotiate(bytes(32))
+        assert client.negotiate(STREAM_ID).profile_name == "fake"
+        stop.set()
+        assert all(load.result(30) > 3 for load in loads)
+
+
+CHILD = """
+from wire_kit import FakeProfile
+from test_worker_processes import mortal_halves
+from fpcodec_server import CodecServer, serve
+
+if __name__ == "__main__":
+    serve(
+        CodecServer([FakeProfile()], listen="127.0.0.1:0", load=mortal_halves, workers=1),
+        on_ready=lambda address: print(address, flush=True),
+    )
+"""
+
+
+def test_workers_do_not_outlive_a_server_that_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "child.py"
+    script.write_text(CHILD)
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    with subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": paths},
+    ) as server:  # fmt: skip
+        assert server.stdout is not None
+        with EdgeClient(server.stdout.readline().strip(), deadline_s=20) as client:
+            worker = _pid(client)
+            server.kill()
+    end_s = time.monotonic() + 5
+    while Path(f"/proc/{worker}").exists() and _state(worker) != "Z":
+        assert time.monotonic() < end_s
+        time.sleep(0.05)
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return "Z"
