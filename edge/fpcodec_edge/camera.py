@@ -186,7 +186,8 @@ class Camera:
         if not self._ended.is_set() or len(self._queue) or self._flying:
             return False
         # What the spool holds waits for a connection; whatever else there is, too.
-        return not len(self._backlog) or (self._backlog.has_spool and not self._client.connected)
+        offline = self._client.tried and not self._client.connected
+        return not len(self._backlog) or (self._backlog.has_spool and offline)
 
     def _turn(self) -> bool:
         """Take what has come, and do one thing if there is one to do."""
@@ -259,9 +260,16 @@ class Camera:
             raise InputError(f"{captured.item.name}: there is no image")
         plan, levels = self._controller.plan(), self._levels.next()
         try:
-            return self._encoder.encode(
+            encoded = self._encoder.encode(
                 image, quality=plan.quality, levels=levels, max_bytes=plan.max_bytes
             )
+            limit_bytes = self._controller.target.max_frame_bytes
+            if limit_bytes is None or len(encoded.data) <= limit_bytes:
+                return encoded
+            # The image is richer than those before it. What was made of it is never sent, so
+            # nothing may refer to it.
+            self._request_refresh()
+            return self._encoder.encode(image, levels=levels, max_bytes=limit_bytes)
         except InputError:
             if plan.max_bytes is None:
                 raise

@@ -10,14 +10,14 @@ from fpcodec.errors import InputError
 _WINDOW_S = 10.0
 _MAX_SAMPLES = 64
 _LEAST_BUSY_S = 0.004
-"""A link that was busy for less tells nothing but that it is fast: clocks and threads jitter."""
+"""A link that was busy for less was not slower than this: clocks and threads jitter."""
 
 _OVERDUE_S = 0.02
 _PINGS, _PING_S, _PING_SOON_S, _SUSPICIOUS = 3, 5.0, 1.0, 0.6
 """How many pings count, seconds between them, seconds where the goodput fell by so much since."""
 
 _MIN_BPS, _MAX_BPS = 4e3, 1e9
-_FALL, _RISE, _MOST_RISE, _FAST_RISE = 0.6, 0.35, 2.0, 1.15
+_FALL, _RISE, _MOST_RISE = 0.5, 0.35, 2.0
 _SMOOTH = 0.2
 
 
@@ -52,6 +52,7 @@ class LinkEstimate:
         self._pinged_s, self._pinged_bps = float("-inf"), 0.0
         self._delivered_s = float("-inf")
         self._server_s = 0.0
+        self._last_sample = _MAX_BPS
 
     @property
     def server_s(self) -> float:
@@ -146,9 +147,12 @@ class LinkEstimate:
             del self._flying[frame_id]
 
     def _learn(self, bits: int, busy_s: float) -> None:
-        if busy_s < _LEAST_BUSY_S:
-            # Small frames cannot show how fast a fast link is; larger ones will be sent.
-            self._bps = min(self._bps * _FAST_RISE, _MAX_BPS)
-            return
-        sample = min(max(bits / busy_s, _MIN_BPS), self._bps * _MOST_RISE, _MAX_BPS)
-        self._bps += (_FALL if sample < self._bps else _RISE) * (sample - self._bps)
+        sample = min(max(bits / max(busy_s, _LEAST_BUSY_S), _MIN_BPS), _MAX_BPS)
+        if sample < self._bps and busy_s >= _LEAST_BUSY_S:
+            # One slow frame may be a packet that was sent again; two are a slower link.
+            again = self._last_sample < self._bps
+            slower = max(sample, self._last_sample) if again else sample
+            self._bps += (1.0 if again else _FALL) * (slower - self._bps)
+        elif sample > self._bps:
+            self._bps += _RISE * (min(sample, self._bps * _MOST_RISE) - self._bps)
+        self._last_sample = sample if busy_s >= _LEAST_BUSY_S else _MAX_BPS

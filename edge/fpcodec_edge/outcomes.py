@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fpcodec.errors import FpcodecError, InputError
-from fpcodec_edge.replies import InferReply
+from fpcodec.errors import FpcodecError, InputError, TransportError
+from fpcodec.status import MAX_PUSHBACK_MS, from_name
+from fpcodec.v1 import codec_pb2
+from fpcodec_edge.ledger import PendingFrame
+from fpcodec_edge.replies import InferReply, to_reply
 from fpcodec_edge.retry import RetryPolicy
 
 
@@ -70,3 +73,36 @@ class FrameOutcome:
     retry_after_s: float | None
     sent_s: float
     settled_s: float
+
+
+def read_outcome(
+    frame: PendingFrame, response: codec_pb2.InferStreamResponse, heard_s: float, address: str
+) -> FrameOutcome:
+    """What a response says of a frame.
+
+    Args:
+        frame: The frame that it is about.
+        response: With an answer or an error.
+        heard_s: When it came, on the client's clock.
+        address: The server, for messages.
+    """
+    reply: InferReply | None = None
+    error: FpcodecError | None = None
+    name, retry_after_s = "", None
+    try:
+        if response.WhichOneof("outcome") == "answer":
+            reply = to_reply(response.answer, 1000 * (heard_s - frame.sent_s))
+        else:
+            said = response.error
+            name = said.name or TransportError.__name__
+            # A newer server may have errors that this release does not know.
+            error = from_name(name, said.message) or TransportError(
+                f"{address} answered {name}: {said.message}"
+            )
+            if said.HasField("retry_after_ms"):
+                retry_after_s = min(said.retry_after_ms, MAX_PUSHBACK_MS) / 1000
+    except TransportError as unread:
+        error, name = unread, TransportError.__name__
+    return FrameOutcome(
+        frame.frame_id, frame.frame_bytes, reply, error, name, retry_after_s, frame.sent_s, heard_s
+    )

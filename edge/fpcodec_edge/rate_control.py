@@ -135,7 +135,10 @@ class RateController:
     def plan(self) -> FramePlan:
         """How to encode the frame that is sent now."""
         budget = self._budget_bytes(self._clock())
-        if self._full_bytes is None or self._full_bytes <= budget:
+        # The first frame shows how long frames are, unless somebody has set a limit.
+        unlimited = self.target.max_bps is None and self.target.max_frame_bytes is None
+        full_bytes = self._full_bytes or (0 if unlimited else budget + 1)
+        if full_bytes <= budget:
             return FramePlan(self.target.quality, None, budget)
         return FramePlan(None, budget, budget)
 

@@ -21,17 +21,16 @@ from fpcodec.errors import (
     LimitExceeded,
     ProfileError,
     Timeout,
-    TransportError,
     Unauthenticated,
     Unavailable,
 )
-from fpcodec.status import ERROR_KEY, from_wire, status_of
+from fpcodec.status import from_wire, status_of
 from fpcodec.v1 import codec_pb2, codec_pb2_grpc
 from fpcodec_edge.client import _CHANNEL_OPTIONS, FRAME_VERSIONS
 from fpcodec_edge.connections import Connection, StreamConnection, UnaryConnection, UnknownCall
 from fpcodec_edge.ledger import FrameLedger, PendingFrame
-from fpcodec_edge.outcomes import FrameOutcome, StreamOptions
-from fpcodec_edge.replies import Agreement, InferReply, to_agreement, to_reply
+from fpcodec_edge.outcomes import FrameOutcome, StreamOptions, read_outcome
+from fpcodec_edge.replies import Agreement, to_agreement
 
 CHANNEL_OPTIONS = (
     *_CHANNEL_OPTIONS,
@@ -113,6 +112,11 @@ class StreamClient:
     def connected(self) -> bool:
         """Whether a server takes frames now."""
         return self._serving
+
+    @property
+    def tried(self) -> bool:
+        """Whether the first connection was made, or could not be."""
+        return self._tried.is_set()
 
     @property
     def connections(self) -> int:
@@ -224,7 +228,7 @@ class StreamClient:
         """Outcomes since the last call, in the order in which they became known."""
         with self._lock:
             for frame in self._ledger.take_expired():
-                self._settle(frame, error=Timeout(
+                self._fail(frame, Timeout(
                     f"no answer from {self.address} within {self.options.expires_after_s:g} s; "
                     "allow more time or send less"
                 ))  # fmt: skip
@@ -328,45 +332,15 @@ class StreamClient:
             frame = self._ledger.settle(response.frame_id)
             self._owed_since_s = heard_s if self._ledger.pending else None
             if frame is not None:
-                self._take_outcome(frame, response, heard_s)
+                self._outcomes.append(read_outcome(frame, response, heard_s, self.address))
         self.on_change()
 
-    def _take_outcome(
-        self, frame: PendingFrame, response: codec_pb2.InferStreamResponse, heard_s: float
+    def _fail(
+        self, frame: PendingFrame, error: FpcodecError, retry_after_s: float | None = None
     ) -> None:
-        round_trip_ms = (heard_s - frame.sent_s) * 1000
-        try:
-            if response.WhichOneof("outcome") == "answer":
-                self._settle(frame, reply=to_reply(response.answer, round_trip_ms))
-                return
-        except TransportError as error:
-            self._settle(frame, error=error)
-            return
-        said = response.error
-        name = said.name or "TransportError"
-        self._settle(
-            frame,
-            error=from_wire(
-                grpc.StatusCode.UNKNOWN, said.message, ((ERROR_KEY, name),), self.address
-            ),
-            name=name,
-            retry_after_s=said.retry_after_ms / 1000 if said.HasField("retry_after_ms") else None,
-        )
-
-    def _settle(
-        self,
-        frame: PendingFrame,
-        *,
-        reply: InferReply | None = None,
-        error: FpcodecError | None = None,
-        name: str = "",
-        retry_after_s: float | None = None,
-    ) -> None:
-        if error is not None and not name:
-            name = status_of(error).reason
         self._outcomes.append(FrameOutcome(
-            frame.frame_id, frame.frame_bytes, reply, error, name, retry_after_s,
-            frame.sent_s, self._clock(),
+            frame.frame_id, frame.frame_bytes, None, error, status_of(error).reason,
+            retry_after_s, frame.sent_s, self._clock(),
         ))  # fmt: skip
 
     def _lose(self, error: FpcodecError) -> None:
@@ -376,7 +350,7 @@ class StreamClient:
                 self._fatal = error
             lost = error if isinstance(error, Unavailable) else Unavailable(str(error))
             for frame in self._ledger.take_all():
-                self._settle(frame, error=lost, retry_after_s=0.0)
+                self._fail(frame, lost, retry_after_s=0.0)
 
     def _give_up(self, why: FpcodecError) -> None:
         connection = self._connection

@@ -101,10 +101,10 @@ def run_edge(run: EdgeRun) -> None:
     options = StreamOptions(expires_after_s=max(expires_s, run.target.latency_s))
     client = StreamClient(run.server, run.profile.stream_id, options=options)
     with ExitStack() as stack:
-        stop = stack.enter_context(_signals())
         stack.enter_context(client)
         if spool is None:
             client.wait_tried(_CONNECT_S)
+        stop = stack.enter_context(_signals())
         from fpcodec.split import EdgeHalf  # brings the inference runtime
 
         encoder = EdgeHalf(run.profile, threads=run.threads, providers=run.providers)
