@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Protocol
 
-from fpcodec.bitstream import frame_quality
 from fpcodec.detections import Detections
 from fpcodec.detectors.base import Image
 from fpcodec.errors import FpcodecError, InputError, Overloaded, Timeout, Unavailable
@@ -69,14 +68,15 @@ class CameraOptions:
     """How a camera's frames are handled.
 
     Attributes:
-        queue_frames: Images that wait for the encoder; of a live source the oldest is dropped.
+        queue_frames: Images that wait for the link; of a live source the oldest is dropped. More
+            than one makes answers older wherever the link is the bottleneck.
         max_attempts: Times that a frame which may be sent again is sent in all.
         spool_after_s: Seconds without a connection after which frames go to the spool.
         live_per_spooled: While images keep coming, one frame of the spool is sent after so many.
         drain_s: Seconds that answers are waited for at the end.
     """
 
-    queue_frames: int = 2
+    queue_frames: int = 1
     max_attempts: int = 3
     spool_after_s: float = 0.5
     live_per_spooled: int = 3
@@ -241,13 +241,12 @@ class Camera:
         except FpcodecError as error:
             self.accounts.failed(captured.facts, error)
             return None
-        quality = frame_quality(encoded.data) / 255
-        self._controller.encoded(len(encoded.data), quality, self._clock() - start_s)
+        self._controller.encoded(len(encoded.data), encoded.quality, self._clock() - start_s)
         self.accounts.encoded(captured)
         facts = {
             **captured.facts,
             "bytes": len(encoded.data),
-            "quality": round(quality, 3),
+            "quality": round(encoded.quality, 3),
             "level_bytes": dict(encoded.chunk_bytes),
             "goodput_bps": round(self._controller.goodput_bps),
             "timings_ms": {stage: round(ms, 3) for stage, ms in encoded.timings_ms.items()},
