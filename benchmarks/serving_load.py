@@ -1,13 +1,13 @@
 """How a server behaves under load: throughput, latency, goodput beyond capacity, RPC overhead.
 
-    python benchmarks/serving_load.py --profile runs/learned_nano --images ../shared/data/coco/val \\
-        --workers 1 --workers 2 --batch 1 --batch 4 --out benchmarks/results/serving_yolox_nano.json
+    python benchmarks/serving_load.py --profile runs/learned_nano --images photos --workers 1 \\
+        --workers 2 --batch 1 --batch 4 --out benchmarks/results/serving_yolox_nano.json
 
 For each number of workers and each batch size a server is started in a process of its own. Its
 capacity is what it answers to clients that ask again at once; then requests arrive as a Poisson
 process, whether or not earlier ones were answered (an open loop: a slow server does not slow its
 clients), at shares of that capacity, each with the same deadline. Client, server and workers share
-this machine. The overhead of a request is what its time exceeds the worker's stages by, beside a bare
+this machine. The overhead of a request is its time less the worker's stages, beside a bare
 grpc.aio echo of the same bytes; requests and echoes take turns.
 """
 
@@ -68,7 +68,8 @@ async def closed_loop(stub: Any, frames: Sequence[bytes], seconds: float, caller
             count += 1
 
     started = time.perf_counter()
-    await asyncio.gather(*(ask(random.Random(n)) for n in range(callers)))
+    dice = [random.Random(number) for number in range(callers)]  # noqa: S311
+    await asyncio.gather(*(ask(rng) for rng in dice))
     return count / (time.perf_counter() - started)
 
 
@@ -76,7 +77,7 @@ async def open_loop(
     stub: Any, frames: Sequence[bytes], rate: float, seconds: float, deadline_s: float, seed: int
 ) -> dict[str, Any]:
     """Poisson arrivals at a rate: latencies of answers in milliseconds, and how calls ended."""
-    rng = random.Random(seed)
+    rng = random.Random(seed)  # noqa: S311
     codes: Counter[str] = Counter()
     answered_ms: list[float] = []
     refused_ms: list[float] = []

@@ -14,12 +14,13 @@
     │   └── ProfileMismatch     a frame or a peer uses another profile
     ├── ModelError              a detector cannot be loaded, cut or run
     │   └── MissingDependency   an optional package is needed; names the extra
+    ├── NeedsRefresh            an inter frame whose reference is not at hand; send a refresh frame
     ├── WorkerLost              a worker process died while it worked
     └── TransportError          the request did not get an answer
         ├── Unavailable         no server there, or it is going away
         ├── Timeout             no answer before the deadline
         ├── Overloaded          the server refuses work for now
-        └── Unauthenticated     the server refuses this client
+        └── Unauthenticated     one side refuses the other's credentials
 
 A message is one line: what was wrong, the limit or the expectation, and what to do.
 """
@@ -83,6 +84,10 @@ class MissingDependency(ModelError):
     """An optional package is needed; the message names the extra that installs it."""
 
 
+class NeedsRefresh(FpcodecError):
+    """An inter frame leans on another state than the decoder's; only a refresh frame helps."""
+
+
 class WorkerLost(FpcodecError):
     """A worker process died while it worked."""
 
@@ -113,4 +118,4 @@ class Overloaded(TransportError):
 
 
 class Unauthenticated(TransportError):
-    """The server refuses this client's credentials."""
+    """The server refuses this client's credentials, or the client the server's certificate."""

@@ -10,6 +10,7 @@ import grpc
 
 from fpcodec import errors
 from fpcodec.errors import FpcodecError
+from fpcodec.handshake import handshake_error
 
 ERROR_KEY = "fpcodec-error"
 """Trailing metadata key whose value names the exact error class."""
@@ -62,6 +63,8 @@ STATUSES: tuple[Status, ...] = (
     Status(errors.ProfileMismatch, grpc.StatusCode.FAILED_PRECONDITION),
     Status(errors.ModelError, grpc.StatusCode.INTERNAL),
     Status(errors.MissingDependency, grpc.StatusCode.INTERNAL),
+    # The same frame again helps nothing: the sender codes a refresh frame and goes on from it.
+    Status(errors.NeedsRefresh, grpc.StatusCode.FAILED_PRECONDITION),
     # Nothing is wrong with the request: another worker may answer it.
     Status(errors.WorkerLost, grpc.StatusCode.UNAVAILABLE, retryable=True),
     Status(errors.TransportError, grpc.StatusCode.UNKNOWN),
@@ -143,6 +146,9 @@ def _from_code(code: grpc.StatusCode, message: str, address: str) -> FpcodecErro
     # gRPC's own message for "Connection refused" is five lines' worth of nested causes.
     cause = message.rsplit(": ", 1)[-1].strip("[]") or code.name
     if code is grpc.StatusCode.UNAVAILABLE:
+        handshake = handshake_error(message, address)
+        if handshake is not None:
+            return handshake
         return errors.Unavailable(
             f"no answer from {address} ({cause}); start a server there with "
             f"`fpcodec serve --listen {address}`, or correct the address"

@@ -132,7 +132,12 @@ class Rig:
 
     def run(self) -> None:
         self.client.start()
-        self.camera.run(self.stop)
+        guard = threading.Timer(20, self.stop.set)
+        guard.start()
+        try:
+            self.camera.run(self.stop)
+        finally:
+            guard.cancel()
         self.check()
 
     def check(self) -> None:

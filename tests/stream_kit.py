@@ -54,6 +54,7 @@ class StreamServicer(codec_pb2_grpc.CodecServiceServicer):
         uncredited: Frames that were begun without a credit.
         most_pending: Most frames that awaited their answer at the same time.
         unary: Frames that came by ``Infer``.
+        tokens: Of every call that had one.
     """
 
     answer: Answer = answer_one_box
@@ -65,11 +66,12 @@ class StreamServicer(codec_pb2_grpc.CodecServiceServicer):
     uncredited: int = 0
     most_pending: int = 0
     unary: list[bytes] = field(default_factory=list)
-    contexts: list[Any] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
 
     async def Negotiate(
         self, request: codec_pb2.NegotiateRequest, context: Any
     ) -> codec_pb2.NegotiateResponse:
+        self._note_token(context)
         limits = codec_pb2.FrameLimits(
             max_frame_bytes=100_000, max_image_pixels=10**7, max_network_pixels=10**7,
             max_elements=10**7,
@@ -80,8 +82,12 @@ class StreamServicer(codec_pb2_grpc.CodecServiceServicer):
             labels=["cat", "dog"], profile_name="fake", server_version="test",
         )  # fmt: skip
 
+    def _note_token(self, context: Any) -> None:
+        self.tokens += [x for key, x in context.invocation_metadata() if key == "authorization"]
+
     async def Infer(self, request: codec_pb2.InferRequest, context: Any) -> codec_pb2.InferResponse:
         self.unary.append(request.frame)
+        self._note_token(context)
         first = codec_pb2.InferStreamRequest(request_id=request.request_id)
         made = await self.answer(ArrivedFrame(0, first, request.frame, 1, True))
         if isinstance(made, codec_pb2.FrameError):
@@ -97,7 +103,7 @@ class StreamServicer(codec_pb2_grpc.CodecServiceServicer):
         if not self.streams:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "no such call")
         self.calls += 1
-        self.contexts.append(context)
+        self._note_token(context)
         call = _Call(self, context)
         await context.write(codec_pb2.InferStreamResponse(credits=self.credits))
         try:
@@ -208,7 +214,7 @@ def stream_server(
 
 def stream_client(server: StreamServer, **options: Any) -> StreamClient:
     """A client of it that reconnects quickly; options are those of ``StreamOptions``."""
-    keep = {key: options.pop(key) for key in ("metadata", "clock") if key in options}
+    keep = {key: options.pop(key) for key in ("security", "clock") if key in options}
     return StreamClient(
         server.address, STREAM_ID, options=StreamOptions(**{"reconnect": QUICK, **options}), **keep
     )

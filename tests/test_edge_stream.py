@@ -20,7 +20,7 @@ from wire_kit import LoopThread, free_port
 
 from fpcodec import errors
 from fpcodec.v1 import codec_pb2
-from fpcodec_edge import FrameOutcome, StreamClient
+from fpcodec_edge import ChannelSecurity, FrameOutcome, StreamClient
 
 
 def collect(client: StreamClient, count: int, timeout_s: float = 5.0) -> list[FrameOutcome]:
@@ -253,16 +253,24 @@ def test_closing_fails_what_is_in_flight(loop_thread: LoopThread) -> None:
     assert not client.can_send
 
 
-def test_metadata_goes_with_every_call(loop_thread: LoopThread) -> None:
-    servicer = StreamServicer()
+@pytest.mark.parametrize("streams", [True, False])
+def test_a_token_goes_with_every_call(loop_thread: LoopThread, streams: bool) -> None:
+    servicer = StreamServicer(streams=streams)
+    security = ChannelSecurity(token="secret")
     with (
         stream_server(loop_thread, servicer) as server,
-        stream_client(server, metadata=(("authorization", "Bearer x"),)) as client,
+        stream_client(server, security=security) as client,
     ):
         send_when_granted(client, b"a")
         collect(client, 1)
-        metadata = dict(servicer.contexts[0].invocation_metadata())
-    assert metadata["authorization"] == "Bearer x"
+    assert len(servicer.tokens) == 2
+    assert set(servicer.tokens) == {"Bearer secret"}
+
+
+def test_a_token_is_not_sent_unencrypted_to_another_machine() -> None:
+    client = StreamClient("192.0.2.1:50051", bytes(32), security=ChannelSecurity(token="secret"))
+    with client, pytest.raises(errors.InputError, match="unencrypted"):
+        client.wait_tried(5)
 
 
 def test_round_trips_are_measured_at_the_beginning_and_when_asked_for(

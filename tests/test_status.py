@@ -32,6 +32,7 @@ EXPECTED_CODES = {
     "ProfileMismatch": "FAILED_PRECONDITION",
     "ModelError": "INTERNAL",
     "MissingDependency": "INTERNAL",
+    "NeedsRefresh": "FAILED_PRECONDITION",
     "WorkerLost": "UNAVAILABLE",
     "TransportError": "UNKNOWN",
     "Unavailable": "UNAVAILABLE",

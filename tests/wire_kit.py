@@ -73,6 +73,17 @@ class FakeHalf:
         return answer
 
 
+def fake_or_error(error: Exception, on: bytes) -> Callable[[bytes], Any]:
+    """Answers, but raises the error for one frame."""
+
+    def answer(frame: bytes) -> FakeAnswer:
+        if frame == on:
+            raise error
+        return FakeAnswer(detections(3))
+
+    return answer
+
+
 class Gate:
     """A half that says when it has begun and waits until it may end."""
 

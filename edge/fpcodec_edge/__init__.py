@@ -1,6 +1,7 @@
 """The device: encodes images and asks a server what is in them."""
 
 from fpcodec_edge.camera import Camera, CameraOptions
+from fpcodec_edge.channel import ChannelSecurity
 from fpcodec_edge.client import EdgeClient
 from fpcodec_edge.outcomes import FrameOutcome, StreamOptions
 from fpcodec_edge.pipeline import SplitClient, SplitReply
@@ -15,6 +16,7 @@ __all__ = [
     "Agreement",
     "Camera",
     "CameraOptions",
+    "ChannelSecurity",
     "EdgeClient",
     "FrameOutcome",
     "InferReply",

@@ -19,6 +19,7 @@ from fpcodec.codecs.base import Limits
 from fpcodec.errors import FpcodecError, InputError, LimitExceeded, Timeout, Unavailable
 from fpcodec.status import from_wire
 from fpcodec.v1 import codec_pb2, codec_pb2_grpc
+from fpcodec_edge.channel import ChannelSecurity, open_channel
 from fpcodec_edge.replies import Agreement, InferReply, to_agreement, to_reply
 from fpcodec_edge.retry import RetryPolicy, call_with_retry
 
@@ -27,24 +28,26 @@ FRAME_VERSIONS = (VERSION,)
 _PROBE_S = 0.05
 
 T = TypeVar("T")
+_Metadata = tuple[tuple[str, str], ...]
 
 
 class EdgeClient:
     """Calls one server; safe to share between threads.
 
     The connection is made by the first call and made again after a loss. Create the client
-    after any fork: a channel does not survive one. Transport is plain HTTP/2.
+    after any fork: a channel does not survive one.
 
     Args:
         address: ``host:port`` of the server.
         deadline_s: Seconds for each call, retries included.
+        security: TLS, client certificate, token; None for plain HTTP/2 without a token.
         retry: When to try again; inference has no side effects, so repeating it is safe.
         clock: Monotonic seconds.
         sleep: Waits so many seconds.
         rng: Source of jitter; None for a fresh one.
 
     Raises:
-        InputError: The address or the deadline has no use.
+        InputError: The address, the deadline or a file of ``security`` has no use.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class EdgeClient:
         address: str,
         *,
         deadline_s: float = 2.0,
+        security: ChannelSecurity | None = None,
         retry: RetryPolicy | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -67,9 +71,7 @@ class EdgeClient:
         self._rng = rng or random.Random()  # noqa: S311 (jitter is no secret)
         self._max_frame_bytes = Limits().max_frame_bytes
         self._closed = threading.Event()
-        self._channel = grpc.insecure_channel(
-            address, options=_CHANNEL_OPTIONS, compression=grpc.Compression.NoCompression
-        )
+        self._channel = open_channel(address, security, _CHANNEL_OPTIONS)
         self._stub = codec_pb2_grpc.CodecServiceStub(self._channel)
 
     def negotiate(
@@ -93,12 +95,15 @@ class EdgeClient:
         self._max_frame_bytes = agreement.limits.max_frame_bytes
         return agreement
 
-    def infer(self, frame: bytes, request_id: str | None = None) -> InferReply:
+    def infer(
+        self, frame: bytes, request_id: str | None = None, *, traceparent: str | None = None
+    ) -> InferReply:
         """Send one frame and wait for what was found.
 
         Args:
             frame: One ``.fpc`` frame.
             request_id: Comes back in the reply; None for a random one.
+            traceparent: W3C trace context of the caller; the server goes on with it.
 
         Raises:
             LimitExceeded: The frame is longer than the server takes.
@@ -114,7 +119,8 @@ class EdgeClient:
             request_id=secrets.token_hex(8) if request_id is None else request_id, frame=frame
         )
         start_s = self._clock()
-        response = self._call(self._stub.Infer, request)
+        metadata = () if traceparent is None else (("traceparent", traceparent),)
+        response = self._call(self._stub.Infer, request, metadata)
         return to_reply(response, (self._clock() - start_s) * 1000)
 
     def close(self) -> None:
@@ -133,11 +139,11 @@ class EdgeClient:
     ) -> None:
         self.close()
 
-    def _call(self, method: Callable[..., Any], request: Any) -> Any:
+    def _call(self, method: Callable[..., Any], request: Any, metadata: _Metadata = ()) -> Any:
         if self._closed.is_set():
             raise InputError(f"this client of {self.address} is closed; make a new one")
         return call_with_retry(
-            lambda seconds_left: self._attempt(method, request, seconds_left),
+            lambda seconds_left: self._attempt(method, request, metadata, seconds_left),
             self._retry,
             self._deadline_s,
             rng=self._rng,
@@ -145,9 +151,11 @@ class EdgeClient:
             sleep=self._sleep,
         )
 
-    def _attempt(self, method: Callable[..., Any], request: Any, seconds_left: float) -> Any:
+    def _attempt(
+        self, method: Callable[..., Any], request: Any, metadata: _Metadata, seconds_left: float
+    ) -> Any:
         try:
-            return method(request, timeout=seconds_left)
+            return method(request, timeout=seconds_left, metadata=metadata)
         except grpc.RpcError as error:
             raise self._typed(error) from error
         except ValueError as error:

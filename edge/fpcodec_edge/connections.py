@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import grpc
@@ -14,7 +14,6 @@ from fpcodec.v1 import codec_pb2, codec_pb2_grpc
 from fpcodec_edge.outbox import Outbox, to_parts
 from fpcodec_edge.outcomes import StreamOptions
 
-Metadata = Sequence[tuple[str, str]]
 OnResponse = Callable[[codec_pb2.InferStreamResponse], None]
 
 
@@ -48,7 +47,6 @@ class StreamConnection:
         stub: The server's.
         address: The server, for messages.
         options: How the stream behaves.
-        metadata: Sent with the call.
         is_pending: Whether a frame still awaits its outcome.
         on_unsent: Called for each frame of which nothing was sent: its credit is still there.
         on_response: Called with what the server says.
@@ -59,7 +57,6 @@ class StreamConnection:
         stub: codec_pb2_grpc.CodecServiceStub,
         address: str,
         options: StreamOptions,
-        metadata: Metadata,
         is_pending: Callable[[int], bool],
         on_unsent: Callable[[], None],
         on_response: OnResponse,
@@ -67,7 +64,7 @@ class StreamConnection:
         self._address, self._options, self._on_response = address, options, on_response
         self._outbox = Outbox(is_pending, on_unsent)
         self._why: FpcodecError | None = None
-        self._call: Any = stub.InferStream(self._outbox, metadata=metadata)
+        self._call: Any = stub.InferStream(self._outbox)
 
     def run(self) -> None:
         """See ``Connection.run``."""
@@ -105,7 +102,6 @@ class UnaryConnection:
         stub: The server's.
         address: The server, for messages.
         options: How the stream behaves.
-        metadata: Sent with every call.
         on_response: Called with answers in the form that a stream has.
     """
 
@@ -114,11 +110,10 @@ class UnaryConnection:
         stub: codec_pb2_grpc.CodecServiceStub,
         address: str,
         options: StreamOptions,
-        metadata: Metadata,
         on_response: OnResponse,
     ) -> None:
         self._stub, self._address, self._options = stub, address, options
-        self._metadata, self._on_response = metadata, on_response
+        self._on_response = on_response
         self._why: FpcodecError | None = None
         self._ended = threading.Event()
 
@@ -133,9 +128,7 @@ class UnaryConnection:
     ) -> None:
         """See ``Connection.send``; the answer always waits for the whole frame."""
         request = codec_pb2.InferRequest(request_id=request_id, frame=frame)
-        call = self._stub.Infer.future(
-            request, timeout=self._options.expires_after_s, metadata=self._metadata
-        )
+        call = self._stub.Infer.future(request, timeout=self._options.expires_after_s)
         call.add_done_callback(lambda done: self._finish(frame_id, done))
 
     def give_up(self, why: FpcodecError) -> None:

@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 
 import grpc
@@ -26,18 +26,18 @@ from fpcodec.errors import (
 )
 from fpcodec.status import from_wire, status_of
 from fpcodec.v1 import codec_pb2, codec_pb2_grpc
+from fpcodec_edge.channel import ChannelSecurity, open_channel
 from fpcodec_edge.client import _CHANNEL_OPTIONS, FRAME_VERSIONS
 from fpcodec_edge.connections import Connection, StreamConnection, UnaryConnection, UnknownCall
 from fpcodec_edge.ledger import FrameLedger, PendingFrame
 from fpcodec_edge.outcomes import FrameOutcome, StreamOptions, read_outcome
 from fpcodec_edge.replies import Agreement, to_agreement
 
-CHANNEL_OPTIONS = (
+_OPTIONS = (
     *_CHANNEL_OPTIONS,
     # A new channel must mean a new connection: a lost one may look alive for long.
     ("grpc.use_local_subchannel_pool", 1),
 )
-"""For channels that ``open_channel`` makes."""
 
 _HOPELESS = (ProfileError, FormatError, Unauthenticated, InputError)
 """What a new connection does not mend."""
@@ -54,9 +54,7 @@ class StreamClient:
         address: ``host:port`` of the server.
         stream_id: The profile's.
         options: How the stream behaves.
-        open_channel: Makes a channel with ``CHANNEL_OPTIONS``, for each connection a new one;
-            None for plain HTTP/2.
-        metadata: Sent with every call, such as a token.
+        security: TLS, client certificate, token; None for plain HTTP/2 without a token.
         on_change: Called, from any thread, when ``poll`` or ``can_send`` may have news.
         clock: Monotonic seconds.
         rng: Source of jitter; None for a fresh one.
@@ -71,8 +69,7 @@ class StreamClient:
         stream_id: bytes,
         *,
         options: StreamOptions | None = None,
-        open_channel: Callable[[], grpc.Channel] | None = None,
-        metadata: Sequence[tuple[str, str]] = (),
+        security: ChannelSecurity | None = None,
         on_change: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
@@ -81,11 +78,10 @@ class StreamClient:
         self.address = address
         self.options = options or StreamOptions()
         self.on_change = on_change
-        self._metadata, self._clock = tuple(metadata), clock
+        self._security, self._clock = security, clock
         self._negotiation = codec_pb2.NegotiateRequest(
             stream_ids=[stream_id], frame_versions=FRAME_VERSIONS, client_version=__version__
         )
-        self._open_channel = open_channel or self._open_plain_channel
         self._rng = rng or random.Random()  # noqa: S311 (jitter is no secret)
         self._lock = threading.RLock()
         self._ledger = FrameLedger(self.options.max_pending, clock)
@@ -212,9 +208,7 @@ class StreamClient:
         with self._lock:
             if self._stub is None:
                 return
-            call = self._stub.Negotiate.future(
-                self._negotiation, timeout=self.options.connect_s, metadata=self._metadata
-            )
+            call = self._stub.Negotiate.future(self._negotiation, timeout=self.options.connect_s)
         start_s = self._clock()
 
         def measured(done: grpc.Future) -> None:
@@ -280,7 +274,7 @@ class StreamClient:
 
     def _serve_once(self, streams: bool) -> None:
         """Connect, negotiate and serve; always raises."""
-        channel = self._open_channel()
+        channel = open_channel(self.address, self._security, _OPTIONS)
         try:
             stub = codec_pb2_grpc.CodecServiceStub(channel)
             self._negotiate(stub)
@@ -292,11 +286,11 @@ class StreamClient:
             connection: Connection
             if streams:
                 connection = StreamConnection(
-                    stub, self.address, self.options, self._metadata,
+                    stub, self.address, self.options,
                     self._is_pending, self._take_credit_back, hear,
                 )  # fmt: skip
             else:
-                connection = UnaryConnection(stub, self.address, self.options, self._metadata, hear)
+                connection = UnaryConnection(stub, self.address, self.options, hear)
             self._connection = connection
             if self._closed.is_set():
                 # Closed while the connection was made: `close` found none to give up.
@@ -311,9 +305,7 @@ class StreamClient:
 
     def _negotiate(self, stub: codec_pb2_grpc.CodecServiceStub) -> None:
         try:
-            response = stub.Negotiate(
-                self._negotiation, timeout=self.options.connect_s, metadata=self._metadata
-            )
+            response = stub.Negotiate(self._negotiation, timeout=self.options.connect_s)
         except grpc.RpcError as error:
             raise from_wire(
                 error.code(), error.details() or "", error.trailing_metadata() or (), self.address
@@ -364,8 +356,3 @@ class StreamClient:
     def _take_credit_back(self) -> None:
         with self._lock:
             self._ledger.grant(1)
-
-    def _open_plain_channel(self) -> grpc.Channel:
-        return grpc.insecure_channel(
-            self.address, options=CHANNEL_OPTIONS, compression=grpc.Compression.NoCompression
-        )

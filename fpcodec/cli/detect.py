@@ -20,6 +20,17 @@ from fpcodec.cli.options import (
     open_profile,
 )
 from fpcodec.cli.output import note, print_json, track
+from fpcodec.cli.security_options import (
+    Tls,
+    TlsCa,
+    TlsCert,
+    TlsKey,
+    TlsServerName,
+    TokenFile,
+    TokenInPlainText,
+    channel_security,
+    quiet_grpc,
+)
 
 if TYPE_CHECKING:
     from fpcodec.split import EncodedFrame
@@ -40,13 +51,24 @@ def detect(
     ] = 5.0,
     threads: Threads = None,
     provider: Providers = None,
+    tls: Tls = False,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_server_name: TlsServerName = None,
+    token_file: TokenFile = None,
+    token_in_plain_text: TokenInPlainText = False,
 ) -> None:
     """Send images' features to a server; print one JSON line per image.
 
     Example:  fpcodec detect a.jpg b.jpg --server 127.0.0.1:50051 --levels auto
     """
+    quiet_grpc()
     check_images(images)
     check_rate(quality, max_bytes)
+    security = channel_security(
+        tls, tls_ca, tls_cert, tls_key, tls_server_name, token_file, token_in_plain_text
+    )
     loaded = open_profile(profile)
     from fpcodec.cli.level_choice import LevelChoice, unless_all
     from fpcodec.errors import InputError
@@ -56,7 +78,7 @@ def detect(
 
     choice = LevelChoice(levels, loaded)
     unread = 0
-    with EdgeClient(server, deadline_s=deadline) as client:
+    with EdgeClient(server, deadline_s=deadline, security=security) as client:
         client.negotiate(loaded.stream_id)
         edge = EdgeHalf(loaded, threads=threads, providers=provider or ())
         for path in track(images, "Detecting", len(images)):

@@ -8,6 +8,18 @@ from typing import Annotated
 import typer
 
 from fpcodec.cli.options import Json, Levels, ProfileFolder, Providers, Threads, open_profile
+from fpcodec.cli.output import note
+from fpcodec.cli.security_options import (
+    Tls,
+    TlsCa,
+    TlsCert,
+    TlsKey,
+    TlsServerName,
+    TokenFile,
+    TokenInPlainText,
+    channel_security,
+    quiet_grpc,
+)
 
 
 def edge(
@@ -77,6 +89,13 @@ def edge(
     threads: Threads = None,
     provider: Providers = None,
     as_json: Json = False,
+    tls: Tls = False,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_server_name: TlsServerName = None,
+    token_file: TokenFile = None,
+    token_in_plain_text: TokenInPlainText = False,
 ) -> None:  # fmt: skip
     """Run a camera, a video or a folder against a server; print one JSON line per frame.
 
@@ -86,6 +105,7 @@ def edge(
 
     Example:  fpcodec edge clip.mp4 --server 10.0.0.5:50051 --levels auto --realtime
     """
+    quiet_grpc()
     from fpcodec.cli.edge_run import EdgeRun, Results, run_edge
     from fpcodec.cli.units import parse_bit_rate, parse_duration_ms
     from fpcodec_edge.rate_control import RateTarget
@@ -97,9 +117,16 @@ def edge(
         max_bps=None if rate is None else parse_bit_rate(rate),
         max_frame_bytes=frame_bytes,
     )
+    images = choose_source(
+        source, fps=fps, realtime=realtime, limit=limit,
+        on_error=lambda error: note(f"warning: {error}; it is opened again"),
+    )  # fmt: skip
+    security = channel_security(
+        tls, tls_ca, tls_cert, tls_key, tls_server_name, token_file, token_in_plain_text
+    )
     run_edge(EdgeRun(
-        source=choose_source(source, fps=fps, realtime=realtime, limit=limit),
-        server=server, profile=open_profile(profile), levels=levels, target=target,
+        source=images, server=server, security=security, profile=open_profile(profile),
+        levels=levels, target=target,
         spool=spool, spool_bytes=round(spool_mb * 1e6), threads=threads,
         providers=tuple(provider or ()), results=Results(out, video, as_json),
     ))  # fmt: skip

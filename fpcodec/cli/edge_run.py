@@ -24,6 +24,7 @@ from fpcodec_edge.spool import Spool
 if TYPE_CHECKING:
     from fpcodec.detections import Detections
     from fpcodec.profile import Profile
+    from fpcodec_edge import ChannelSecurity
     from fpcodec_edge.accounts import Recorder
     from fpcodec_edge.sources import Source
 
@@ -54,6 +55,7 @@ class EdgeRun:
     Attributes:
         source: Where images come from.
         server: ``host:port``.
+        security: TLS and token; None for plain text.
         profile: The codec and its detector.
         levels: As ``--levels`` takes it.
         target: The rate controller's.
@@ -66,6 +68,7 @@ class EdgeRun:
 
     source: Source
     server: str
+    security: ChannelSecurity | None
     profile: Profile
     levels: str
     target: RateTarget
@@ -99,7 +102,7 @@ def run_edge(run: EdgeRun) -> None:
     spool = None if run.spool is None else Spool(run.spool, run.spool_bytes)
     expires_s = _LIVE_EXPIRES_S if run.source.is_live else _PATIENT_EXPIRES_S
     options = StreamOptions(expires_after_s=max(expires_s, run.target.latency_s))
-    client = StreamClient(run.server, run.profile.stream_id, options=options)
+    client = StreamClient(run.server, run.profile.stream_id, options=options, security=run.security)
     with ExitStack() as stack:
         stack.enter_context(client)
         if spool is None:

@@ -46,7 +46,9 @@ def loopback_server(profile: Path, threads: int | None = None) -> Iterator[str]:
         command += ["--threads", str(threads)]
     # The child must import what this process imports, not what lies in the working folder.
     paths = [str(Path(entry or ".").resolve()) for entry in sys.path]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
+    # What an operator set up for a server of theirs is not meant for this one.
+    kept = {x: y for x, y in os.environ.items() if not x.startswith("FPCODEC_SERVE_")}
+    environment = {**kept, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(  # noqa: S603 (this interpreter and fixed arguments)
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,

@@ -2,61 +2,189 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 import threading
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fpcodec.cli.options import ProfileFolder, Providers, Threads, open_profile
+from fpcodec.cli.options import open_profile
+
+if TYPE_CHECKING:
+    from fpcodec.profile import Profile
+    from fpcodec_server.config_sources import LoadedConfig
 
 READY = "ready"
 """First word of the line that ``serve`` prints once it answers; the second is its address."""
 
+_log = logging.getLogger(__name__)
+
+_SECURITY = "Who is let in"
+_RUNNING = "Watching it"
+
+
+def _option(name: str, metavar: str | None, help_text: str, panel: str | None = None) -> Any:
+    return typer.Option(
+        name, metavar=metavar, help=help_text, show_default=False, rich_help_panel=panel
+    )
+
 
 def serve(
-    profile: ProfileFolder = None,
+    profile: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--profile",
+            "-p",
+            metavar="DIR",
+            show_default=False,
+            help="Profile folder, or an embedded one: tiny (the default), bccd.",
+        ),
+    ] = None,
     listen: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Where to listen; port 0 takes a free one.")
-    ] = "127.0.0.1:50051",
-    threads: Threads = None,
-    provider: Providers = None,
+        str | None, _option("--listen", "HOST:PORT", "Where to listen; port 0 takes a free one.")
+    ] = None,
+    threads: Annotated[int | None, _option("--threads", "N", "Threads per network.")] = None,
+    provider: Annotated[
+        list[str] | None,
+        _option(
+            "--provider",
+            "NAME",
+            "onnxruntime execution provider, as CUDAExecutionProvider; several by preference.",
+        ),
+    ] = None,
     workers: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Requests in work at the same time.")
-    ] = 2,
+        int | None, _option("--workers", "N", "Batches in work at the same time.")
+    ] = None,
     max_waiting: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Requests that may wait; more are refused.")
-    ] = 8,
+        int | None, _option("--max-waiting", "N", "Requests that may wait; more are refused.")
+    ] = None,
+    config: Annotated[
+        Path | None, _option("--config", "FILE", "TOML file of settings; see docs/operations.md.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, _option("--set", "KEY=VALUE", "Any setting of the file, as batch.most=8.")
+    ] = None,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print all settings, with their origin, and end.")
+    ] = False,
+    tls_cert: Annotated[
+        str | None, _option("--tls-cert", "FILE", "Certificate chain, PEM.", _SECURITY)
+    ] = None,
+    tls_key: Annotated[
+        str | None, _option("--tls-key", "FILE", "Its private key, PEM.", _SECURITY)
+    ] = None,
+    tls_client_ca: Annotated[
+        str | None,
+        _option("--tls-client-ca", "FILE", "Let in only clients that it signed, PEM.", _SECURITY),
+    ] = None,
+    tokens: Annotated[
+        str | None, _option("--tokens", "FILE", "Bearer tokens: NAME TOKEN per line.", _SECURITY)
+    ] = None,
+    reflection: Annotated[
+        bool | None,
+        typer.Option(
+            "--reflection/--no-reflection",
+            show_default=False,
+            help="Let clients list the calls.",
+            rich_help_panel=_SECURITY,
+        ),
+    ] = None,
+    metrics: Annotated[
+        str | None, _option("--metrics", "HOST:PORT", "Where Prometheus may ask.", _RUNNING)
+    ] = None,
+    log_format: Annotated[
+        str | None, _option("--log-format", "FORM", "text or json.", _RUNNING)
+    ] = None,
+    log_level: Annotated[
+        str | None, _option("--log-level", "LEVEL", "debug, info, warning or error.", _RUNNING)
+    ] = None,
     stop_with_stdin: Annotated[
         bool, typer.Option("--stop-with-stdin", hidden=True, help="End when stdin is closed.")
     ] = False,
 ) -> None:
     """Serve a profile until SIGTERM or Ctrl-C.
 
-    Prints one line when it answers: "ready HOST:PORT ..".
+    Prints one line when it answers: "ready HOST:PORT ..". Settings come from --config, then from
+    variables FPCODEC_SERVE_.., then from flags; later ones win.
 
     Example:  fpcodec serve --profile my-profile --listen 0.0.0.0:50051
     """
-    loaded = open_profile(profile)
-    from fpcodec_server import CodecServer, QueueLimits
-    from fpcodec_server import serve as run_server
+    flags = {
+        "profiles": ("--profile", profile),
+        "listen": ("--listen", listen),
+        "threads": ("--threads", threads),
+        "providers": ("--provider", provider),
+        "workers": ("--workers", workers),
+        "queue.max_waiting": ("--max-waiting", max_waiting),
+        "tls.certificate": ("--tls-cert", tls_cert),
+        "tls.key": ("--tls-key", tls_key),
+        "tls.client_ca": ("--tls-client-ca", tls_client_ca),
+        "auth.tokens": ("--tokens", tokens),
+        "reflection": ("--reflection", reflection),
+        "metrics.listen": ("--metrics", metrics),
+        "log.format": ("--log-format", log_format),
+        "log.level": ("--log-level", log_level),
+    }
+    from fpcodec_server.config_sources import load_config
 
+    given = {**_parse_settings(settings or ()), **_given(flags)}
+    loaded = load_config(config, os.environ, given)
+    if print_config:
+        print(loaded.describe())
+        return
     if stop_with_stdin:
         threading.Thread(target=_stop_at_end_of_stdin, daemon=True).start()
+    _run(loaded)
+
+
+def _given(flags: dict[str, tuple[str, Any]]) -> dict[str, tuple[str, Any]]:
+    """The flags that were given."""
+    return {key: (flag, value) for key, (flag, value) in flags.items() if value is not None}
+
+
+def _parse_settings(settings: Sequence[str]) -> dict[str, tuple[str, Any]]:
+    """What several ``--set`` say.
+
+    Raises:
+        InputError: One is not KEY=VALUE.
+    """
+    from fpcodec.errors import InputError
+
+    parsed = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals:
+            # Not quoted whole: it may hold a secret.
+            raise InputError("--set wants KEY=VALUE, as batch.most=8; see --print-config for keys")
+        parsed[key.strip()] = ("--set", value.strip())
+    return parsed
+
+
+def _run(loaded: LoadedConfig) -> None:
+    config = loaded.config
+    from fpcodec_server import serve as run_server
+    from fpcodec_server.request_log import configure_logging, log_fields
+    from fpcodec_server.server_config import server_of
+
+    configure_logging(config.log.format, config.log.level)
+    profiles = _open_profiles(config.profiles)
+    server = server_of(config, profiles)
 
     def announce(address: str) -> None:
-        print(
-            f"{READY} {address} profile {loaded.name} stream {loaded.stream_id.hex()[:12]}",
-            flush=True,
-        )
+        log_fields(_log, logging.INFO, "configuration", loaded.shown())
+        served = " ".join(f"profile {x.name} stream {x.stream_id.hex()[:12]}" for x in profiles)
+        print(f"{READY} {address} {served}", flush=True)
 
-    server = CodecServer(
-        [loaded], listen=listen, threads=threads, providers=provider or (), workers=workers,
-        queue=QueueLimits(max_waiting=max_waiting),
-    )  # fmt: skip
-    run_server(server, on_ready=announce, load_profiles=lambda: [open_profile(profile)])
+    run_server(server, on_ready=announce, load_profiles=lambda: _open_profiles(config.profiles))
+
+
+def _open_profiles(names: Sequence[str]) -> list[Profile]:
+    return [open_profile(Path(name)) for name in names] or [open_profile(None)]
 
 
 def _stop_at_end_of_stdin() -> None:

@@ -16,6 +16,7 @@ from fpcodec.codecs.budget import fit_budget
 from fpcodec.codecs.chunks import ChunkCoder, QuantisedLevel, select_levels
 from fpcodec.codecs.coefficients import STEP_CLASSES
 from fpcodec.codecs.identity import stream_id
+from fpcodec.codecs.latents import Latents
 from fpcodec.codecs.tables import CodecTables
 from fpcodec.entropy import Backend
 from fpcodec.errors import InputError
@@ -66,7 +67,7 @@ class ChunkedCodec(ABC):
         backend: Backend | None = None,
     ) -> None:
         self.spec, self.tensors, self.recoverer = spec, dict(tensors), recoverer
-        self._backend = backend
+        self.backend = backend
         self._check()
 
     @abstractmethod
@@ -107,6 +108,18 @@ class ChunkedCodec(ABC):
     def prepare(self, pyramid: Pyramid, names: Sequence[str]) -> Quantise:
         """Do once for the named levels what no quality changes; the rest is what is returned."""
 
+    @abstractmethod
+    def latents(self, pyramid: Pyramid, names: Sequence[str]) -> Latents:
+        """What ``prepare`` quantises, for encoders that decide for themselves what to write."""
+
+    @abstractmethod
+    def steps(self, name: str, quality: int) -> Array:
+        """What one means of each class and component: shape (classes, K), float32, above 0."""
+
+    @abstractmethod
+    def thresholds(self, name: str, quality: int) -> Array:
+        """Importance from which on a position is of class 1, 2, ...: shape (classes - 1,)."""
+
     def quantise(
         self, pyramid: Pyramid, quality: int, names: Sequence[str]
     ) -> dict[str, QuantisedLevel]:
@@ -144,7 +157,7 @@ class ChunkedCodec(ABC):
             geometry: Of the pyramid.
         """
         return self.coder.write(
-            quantised, quality, geometry.image_size, geometry.network_size, self._backend,
+            quantised, quality, geometry.image_size, geometry.network_size, self.backend,
             parents=self.writes_parents,
         )  # fmt: skip
 
@@ -164,7 +177,7 @@ class ChunkedCodec(ABC):
         self, frame: bytes, limits: Limits | None = None, *, partial: bool = False
     ) -> Decoded:
         """Read a frame back to integers, exactly; see ``Codec.decode``."""
-        return self.coder.read(frame, limits, partial=partial, backend=self._backend)
+        return self.coder.read(frame, limits, partial=partial, backend=self.backend)
 
     def reconstruct(
         self, decoded: Sequence[Decoded], geometries: Sequence[ImageGeometry]

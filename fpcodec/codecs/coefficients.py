@@ -36,8 +36,8 @@ _LARGEST = (15, 15, 15, 15, 7, 7, 3)
 
 _ENERGY_CLASSES = 12
 _DEPTH_CLASSES = 7
-_ESCAPE_LENGTHS = 24
-_MAX_ESCAPE = (1 << 22) - 1
+ESCAPE_LENGTHS = 24
+MAX_ESCAPE = (1 << 22) - 1
 
 _DIGITS = np.array([number.bit_length() for number in range(2048)], np.int32)
 _HALVES = Table(np.full((1, 2), 1 << 15))
@@ -70,7 +70,7 @@ def table_shapes(components: int) -> dict[str, tuple[int, int]]:
     shapes = {
         "map": (3 * (STEP_CLASSES + 1) * _MAP_SUMS, STEP_CLASSES),
         "depth": (3 * STEP_CLASSES * _DEPTH_CLASSES * _DEPTH_CLASSES, len(bounds) + 1),
-        "escape": (1, _ESCAPE_LENGTHS),
+        "escape": (1, ESCAPE_LENGTHS),
     }
     for group in range(len(bounds)):
         contexts = STEP_CLASSES * 3 * _ENERGY_CLASSES
@@ -137,11 +137,11 @@ def code_level(
     components, height, width = shape
     bounds = group_bounds(components)
     flat = None if symbols is None else symbols.reshape(len(symbols), height * width)
-    parent_depth = _lift(None if parent is None else parent.depth, height, width)
+    parent_depth = lift(None if parent is None else parent.depth, height, width)
     step = np.zeros((height, width), np.int32)
     if has_map:
         above = None if parent is None else parent.classes
-        parent_class = np.zeros_like(step) if above is None else _lift(above, height, width) + 1
+        parent_class = np.zeros_like(step) if above is None else lift(above, height, width) + 1
         step = _code_map(coder, tables["map"], parent_class, classes)
     if depth is None and flat is not None:
         depth = group_depths(flat, bounds).reshape(height, width)
@@ -154,7 +154,7 @@ def code_level(
         if not len(where):
             break
         left = np.minimum(depths[where] - group, 3) - 1
-        near = _energy_class(energy.ravel()[where])
+        near = binary_digits(energy.ravel()[where])
         context = (step_flat[where] * 3 + left) * _ENERGY_CLASSES + near
         values = None if flat is None else flat[start:stop, where]
         coded = _code_values(coder, tables, group, context, stop - start, values)
@@ -164,12 +164,12 @@ def code_level(
         level[where] = (
             np.minimum(np.abs(coded), 255).sum(axis=0, dtype=np.int32) * 16 // (stop - start)
         )
-        energy = _spread(level.reshape(height, width))
+        energy = spread(level.reshape(height, width))
     classes_out = step if has_map else None
     return LevelCode(out.reshape(-1, height, width), classes_out, LevelPlanes(depth, classes_out))
 
 
-def _lift(plane: Plane | None, height: int, width: int) -> Plane:
+def lift(plane: Plane | None, height: int, width: int) -> Plane:
     """A coarser plane at this level's size: each position takes the cell that covers it."""
     if plane is None:
         return np.zeros((height, width), np.int32)
@@ -185,20 +185,20 @@ def _padded(plane: Plane) -> Plane:
     return out
 
 
-def _spread(plane: Plane) -> Plane:
+def spread(plane: Plane) -> Plane:
     """Twice the centre plus half of the four neighbours' sum; outside counts as zero."""
     padded = _padded(plane)
     near = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
     return 2 * plane + near // 2
 
 
-def _energy_class(energy: Plane) -> Plane:
+def binary_digits(energy: Plane) -> Plane:
     """Number of binary digits, at most 11."""
     return _DIGITS[np.minimum(energy, 2047)]
 
 
 @lru_cache(maxsize=32)
-def _passes(height: int, width: int) -> tuple[npt.NDArray[np.intp], ...]:
+def passes(height: int, width: int) -> tuple[npt.NDArray[np.intp], ...]:
     """Three interlaced passes: even-even, odd-odd, then the rest, each in raster order."""
     rows = np.arange(height)[:, None] & 1
     columns = np.arange(width)[None, :] & 1
@@ -206,7 +206,7 @@ def _passes(height: int, width: int) -> tuple[npt.NDArray[np.intp], ...]:
     return tuple(np.flatnonzero(order == number) for number in range(3))
 
 
-def _neighbours(plane: Plane, number: int) -> Plane:
+def neighbour_sums(plane: Plane, number: int) -> Plane:
     """Sum over the neighbours that earlier passes coded: none, four diagonal, four direct."""
     if number == 0:
         return np.zeros_like(plane)
@@ -218,8 +218,8 @@ def _neighbours(plane: Plane, number: int) -> Plane:
 
 def _code_map(coder: SymbolCoder, table: Table, above: Plane, classes: Plane | None) -> Plane:
     out = np.zeros_like(above)
-    for number, where in enumerate(_passes(*out.shape)):
-        near = _neighbours(out, number).ravel()[where]
+    for number, where in enumerate(passes(*out.shape)):
+        near = neighbour_sums(out, number).ravel()[where]
         context = (number * (STEP_CLASSES + 1) + above.ravel()[where]) * _MAP_SUMS + near
         given = None if classes is None else classes.ravel()[where].astype(np.int32)
         out.ravel()[where] = coder.code(table, context.astype(np.intp), given)
@@ -243,8 +243,8 @@ def _code_depth(
 ) -> Plane:
     out = np.zeros_like(step)
     above_class = np.minimum(above, _DEPTH_CLASSES - 1)
-    for number, where in enumerate(_passes(*out.shape)):
-        near = np.searchsorted(_DEPTH_EDGES, _neighbours(out, number).ravel()[where], "right")
+    for number, where in enumerate(passes(*out.shape)):
+        near = np.searchsorted(_DEPTH_EDGES, neighbour_sums(out, number).ravel()[where], "right")
         context = (number * STEP_CLASSES + step.ravel()[where]) * _DEPTH_CLASSES + near
         context = context * _DEPTH_CLASSES + above_class.ravel()[where]
         given = None if depth is None else depth.ravel()[where].astype(np.int32)
@@ -272,25 +272,25 @@ def _code_values(
     escaped = np.flatnonzero(coded == 2 * largest + 1)
     if len(escaped):
         real = None if values is None else values.ravel()[escaped]
-        out[escaped] = _code_escapes(coder, tables["escape"], largest, len(escaped), real)
+        out[escaped] = code_escapes(coder, tables["escape"], largest, len(escaped), real)
     return out.reshape(size, -1)
 
 
-def _code_escapes(
+def code_escapes(
     coder: SymbolCoder, table: Table, largest: int, count: int, values: Symbols | None
 ) -> Symbols:
     """Values beyond the alphabet: sign, then ``|value| - largest`` as length and bits."""
     zeros = np.zeros(count, np.intp)
     sign = coder.code(_HALVES, zeros, None if values is None else (values < 0).astype(np.int32))
-    excess = None if values is None else np.minimum(np.abs(values) - largest, _MAX_ESCAPE)
+    excess = None if values is None else np.minimum(np.abs(values) - largest, MAX_ESCAPE)
     lengths = coder.code(table, zeros, None if excess is None else _digits(excess) - 1)
     out = np.ones(count, np.int64)
     for bit in range(int(lengths.max()) - 1, -1, -1):
         where = np.flatnonzero(lengths > bit)
         given = None if excess is None else ((excess[where] >> bit) & 1).astype(np.int32)
         out[where] = 2 * out[where] + coder.code(_HALVES, zeros[where], given)
-    if out.max() > _MAX_ESCAPE:
-        raise InvalidField(f"an escaped value exceeds {_MAX_ESCAPE}")
+    if out.max() > MAX_ESCAPE:
+        raise InvalidField(f"an escaped value exceeds {MAX_ESCAPE}")
     return np.where(sign == 1, -(out + largest), out + largest).astype(np.int32)
 
 

@@ -7,8 +7,7 @@ flag for those that did not, and gives all levels: recovery is part of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from fpcodec.codecs.chunked import ChunkedCodec, Quantise, Tensors
 from fpcodec.codecs.chunks import QuantisedLevel
 from fpcodec.codecs.coefficients import STEP_CLASSES, whole_groups
 from fpcodec.codecs.graphs import ANALYSIS_FILE, LearnedGraphs
+from fpcodec.codecs.latents import Latents as Latents
 from fpcodec.codecs.pca import LARGEST
 from fpcodec.entropy import Backend
 from fpcodec.errors import ProfileError
@@ -31,20 +31,6 @@ ROUNDING = 0.4
 """A magnitude rounds up from 0.6 of a step: below a half, zeros are cheaper than they are wrong."""
 
 ANALYSIS_HASH = "analysis.sha256"
-
-
-@dataclass(frozen=True)
-class Latents:
-    """What the analysis made of some levels: every quality is quantised from it.
-
-    Attributes:
-        components: Level name to shape (K, H, W), float32.
-        importance: Level name to shape (H, W), float32: how much each position matters, the
-            highest of its 3 x 3 surroundings.
-    """
-
-    components: Mapping[str, Array]
-    importance: Mapping[str, Array]
 
 
 class LearnedCodec(ChunkedCodec):
@@ -88,7 +74,7 @@ class LearnedCodec(ChunkedCodec):
     def with_runtime(self, threads: int | None, providers: Sequence[str] = ()) -> LearnedCodec:
         """The same codec, its graphs run with other threads and execution providers."""
         graphs = self.graphs.with_runtime(threads, providers)
-        return LearnedCodec(self.spec, self.tensors, graphs, self._backend)
+        return LearnedCodec(self.spec, self.tensors, graphs, self.backend)
 
     @cached_property
     def components(self) -> dict[str, int]:
@@ -114,6 +100,19 @@ class LearnedCodec(ChunkedCodec):
                     f"tensors expect {self.components[name]}; copy the profile again"
                 )
         return Latents({x: v[0] for x, v in found.items()}, {x: v[1] for x, v in found.items()})
+
+    def latents(self, pyramid: Pyramid, names: Sequence[str]) -> Latents:
+        """Run the network on the named levels; see ``ChunkedCodec.latents``."""
+        return self.analyse(pyramid, names)
+
+    def steps(self, name: str, quality: int) -> Array:
+        """Step of every class and component; see ``ChunkedCodec.steps``."""
+        steps = self.tensors[f"{name}.steps"][quality][:, None]
+        return np.asarray(self.tensors[f"{name}.gains"][quality] * steps, np.float32)
+
+    def thresholds(self, name: str, quality: int) -> Array:
+        """Importance from which each class begins; see ``ChunkedCodec.thresholds``."""
+        return np.asarray(self.tensors[f"{name}.thresholds"][quality], np.float32)
 
     def quantise_latents(
         self, latents: Latents, quality: int, names: Sequence[str]

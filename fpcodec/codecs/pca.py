@@ -17,6 +17,7 @@ from fpcodec.codecs.base import ClassMap, Integers
 from fpcodec.codecs.chunked import ChunkedCodec, Quantise, level_by_level
 from fpcodec.codecs.chunks import QuantisedLevel
 from fpcodec.codecs.coefficients import STEP_CLASSES, whole_groups
+from fpcodec.codecs.latents import Latents
 from fpcodec.errors import ProfileError
 from fpcodec.pyramid import Array, Pyramid
 
@@ -106,6 +107,26 @@ class PcaCodec(ChunkedCodec):
         """Step class per position: how many thresholds the probe passes nearby."""
         peak = self.peak_response(name, features)
         return np.searchsorted(self.tensors["thresholds"][quality], peak).astype(np.uint8)
+
+    def latents(self, pyramid: Pyramid, names: Sequence[str]) -> Latents:
+        """Project the named levels; see ``ChunkedCodec.latents``."""
+        components, importance = {}, {}
+        for name in names:
+            features = pyramid.levels[name]
+            matrix, mean = self._forward[name]
+            flat = matrix @ features.reshape(len(features), -1) - mean
+            components[name] = np.asarray(flat.reshape(-1, *features.shape[1:]), np.float32)
+            importance[name] = self.peak_response(name, features)
+        return Latents(components, importance)
+
+    def steps(self, name: str, quality: int) -> Array:
+        """Step of every class and component; see ``ChunkedCodec.steps``."""
+        steps = np.asarray(self.tensors["steps"][quality], np.float32)
+        return np.repeat(steps[:, None], self.components[name], axis=1)
+
+    def thresholds(self, name: str, quality: int) -> Array:
+        """Response from which each class begins; see ``ChunkedCodec.thresholds``."""
+        return np.asarray(self.tensors["thresholds"][quality], np.float32)
 
     def prepare(self, pyramid: Pyramid, names: Sequence[str]) -> Quantise:
         """Nothing to do before the quality is known; see ``ChunkedCodec.prepare``."""

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from fpcodec.codecs.base import ClassMap, Integers
 from fpcodec.codecs.chunked import ChunkedCodec, Quantise, level_by_level
 from fpcodec.codecs.chunks import QuantisedLevel
+from fpcodec.codecs.latents import Latents
 from fpcodec.codecs.tables import BUCKETS, bucket_of
 from fpcodec.errors import ProfileError
 from fpcodec.pyramid import Array, Pyramid
@@ -57,6 +58,26 @@ class UniformCodec(ChunkedCodec):
         low, high = self.tensors[f"{name}.low"], self.tensors[f"{name}.high"]
         step = np.maximum((high - low) / (2 ** bits_of(quality) - 1), 1e-12)
         return low[:, None], high[:, None], self.tensors[f"{name}.centre"][:, None], step[:, None]
+
+    def latents(self, pyramid: Pyramid, names: Sequence[str]) -> Latents:
+        """Clip and centre the named levels; see ``ChunkedCodec.latents``."""
+        components = {}
+        for name in names:
+            features = pyramid.levels[name]
+            low, high, centre, _ = self._affine(name, 0)
+            flat = np.clip(features.reshape(len(features), -1), low, high) - centre
+            flat = flat[self.tensors[f"{name}.order"]]
+            components[name] = np.asarray(flat.reshape(features.shape), np.float32)
+        return Latents(components, {})
+
+    def steps(self, name: str, quality: int) -> Array:
+        """Step of every component; see ``ChunkedCodec.steps``."""
+        step = self._affine(name, quality)[3][:, 0]
+        return np.asarray(step[self.tensors[f"{name}.order"]][None], np.float32)
+
+    def thresholds(self, name: str, quality: int) -> Array:
+        """None: there is one class; see ``ChunkedCodec.thresholds``."""
+        return np.zeros(0, np.float32)
 
     def prepare(self, pyramid: Pyramid, names: Sequence[str]) -> Quantise:
         """Nothing to do before the quality is known; see ``ChunkedCodec.prepare``."""

@@ -20,10 +20,13 @@ from fpcodec.codecs.base import Limits
 from fpcodec.errors import InputError
 from fpcodec.v1 import codec_pb2_grpc
 from fpcodec_server.admission import AdmissionQueue, QueueLimits
+from fpcodec_server.calls import current_call
 from fpcodec_server.catalog import Catalog, ServedProfile
 from fpcodec_server.dispatcher import BatchLimits, Dispatcher
 from fpcodec_server.halves import LoadHalves
 from fpcodec_server.observer import Observer
+from fpcodec_server.operations import Operations
+from fpcodec_server.reflection import add_reflection
 from fpcodec_server.service import SERVICE_NAME, CodecServicer, Context
 from fpcodec_server.streams import StreamLimits
 from fpcodec_server.workers import EXECUTORS, Load, RemoteWorker, ThreadWorker, Worker, open_worker
@@ -53,7 +56,8 @@ class CodecServer:
 
     Health (``grpc.health.v1``) says NOT_SERVING until the profiles are loaded, whenever no worker
     is up, and again from the beginning of a stop; the service ``liveness`` is SERVING as long as
-    the process answers. Transport is plain HTTP/2: expose it on trusted networks only.
+    the process answers. Without ``operations`` that have TLS, transport is plain HTTP/2: expose it
+    on trusted networks only.
 
     Args:
         profiles: What to serve.
@@ -67,12 +71,15 @@ class CodecServer:
         providers: Execution providers of the inference runtime; empty for its own choice.
         executor: Where workers are: ``processes``, ``ray``, or ``threads`` of this process, which
             a crash in native code takes along.
+        deadline_s: Seconds for a call whose client names no deadline.
         notice_s: Seconds between saying NOT_SERVING and refusing calls at a stop: what load
             balancers take to notice.
         grace_s: Seconds that requests in flight get at a stop.
         load: Makes what answers, in place of the profiles' own halves; must travel to where
             workers are.
-        observer: Told what happens.
+        operations: Who is let in, over what, and what is counted; None for everybody, in plain
+            text, with metrics that nobody reads.
+        observer: Told what happens; None for the metrics of ``operations``.
         hang_s: Seconds after which a worker that does not answer is ended and replaced.
 
     Raises:
@@ -92,9 +99,11 @@ class CodecServer:
         streams: StreamLimits | None = None,
         providers: Sequence[str] = (),
         executor: str = "processes",
+        deadline_s: float = 10.0,
         notice_s: float = 0.0,
         grace_s: float = 10.0,
         load: Load | None = None,
+        operations: Operations | None = None,
         observer: Observer | None = None,
         hang_s: float = 60.0,
     ) -> None:
@@ -106,8 +115,10 @@ class CodecServer:
         self._host, self._wanted_port = split_address(listen)
         self._limits, self._notice_s, self._grace_s = limits or Limits(), notice_s, grace_s
         self._threads, self._providers, self._executor = threads, tuple(providers), executor
-        self._load, self._observer = load, observer or Observer()
+        self._load, self._operations = load, operations or Operations()
+        self._observer = observer or self._operations.metrics
         self._catalog = Catalog(profiles)
+        self._tell_profiles()
         self._streams = streams or StreamLimits()
         self._queue = AdmissionQueue(queue or QueueLimits(), workers, on_shed=self._observer.shed)
         self._dispatcher = Dispatcher(
@@ -115,7 +126,7 @@ class CodecServer:
             self._on_ready, hang_s,
         )  # fmt: skip
         self._servicer = CodecServicer(
-            self._limits, self._streams, __version__, self._observer, client_of
+            self._limits, self._streams, __version__, self._observer, client_of, deadline_s
         )
         self._health = health.aio.HealthServicer()
         self._health_tasks: set[asyncio.Task[None]] = set()
@@ -161,6 +172,7 @@ class CodecServer:
         await self._dispatcher.replace(self._maker(catalog))
         gone = {profile.name for profile in self._catalog} - {x.name for x in catalog}
         self._catalog = catalog
+        self._tell_profiles()
         self._servicer.open(catalog, self._dispatcher)
         for name in gone:
             await self._health.set(
@@ -187,6 +199,11 @@ class CodecServer:
         if self._server is not None:
             await self._server.stop(self._grace_s if grace_s is None else grace_s)
         await self._dispatcher.close()
+        await asyncio.to_thread(self._operations.close)
+
+    def _tell_profiles(self) -> None:
+        streams = {profile.name: profile.stream_id.hex() for profile in self._catalog}
+        self._operations.metrics.set_profiles(streams)
 
     def _maker(self, catalog: Catalog) -> Callable[[], Worker]:
         load = self._load
@@ -209,15 +226,24 @@ class CodecServer:
         _require_bindable(self._host, self._wanted_port)
         await self._set_health(False)
         await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
+        self._operations.open()
         self._server = grpc.aio.server(
+            interceptors=self._operations.interceptors(),
             options=_channel_options(self._limits.max_frame_bytes + _ENVELOPE_BYTES),
             maximum_concurrent_rpcs=self._most_calls(),
             compression=grpc.Compression.NoCompression,
         )
         codec_pb2_grpc.add_CodecServiceServicer_to_server(self._servicer, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if self._operations.reflection:
+            add_reflection((SERVICE_NAME, health.SERVICE_NAME), self._server)
+        credentials = self._operations.credentials()
         try:
-            self._port = self._server.add_insecure_port(listen)
+            self._port = (
+                self._server.add_insecure_port(listen)
+                if credentials is None
+                else self._server.add_secure_port(listen, credentials)
+            )
         except RuntimeError as error:
             raise _cannot_listen(listen, "refused by gRPC") from error
         await self._server.start()
@@ -233,8 +259,9 @@ class CodecServer:
 
 
 def client_of(context: Context) -> str:
-    """The client of a call, for taking turns: its address without the port."""
-    return str(context.peer()).rpartition(":")[0]
+    """The client of a call, for taking turns."""
+    call = current_call()
+    return str(context.peer()) if call is None else call.client
 
 
 def _channel_options(max_receive_bytes: int) -> list[tuple[str, int]]:

@@ -22,10 +22,12 @@ from fpcodec.errors import (
 )
 from fpcodec.status import to_wire
 from fpcodec.v1 import codec_pb2
+from fpcodec_server.calls import current_call
 from fpcodec_server.catalog import Catalog
 from fpcodec_server.dispatcher import Dispatcher
 from fpcodec_server.jobs import Job
 from fpcodec_server.observer import Observer
+from fpcodec_server.stream_frames import stream_frame
 from fpcodec_server.streams import ByteBudget, Stream, StreamLimits
 from fpcodec_server.streams import Infer as InferFrame
 
@@ -71,6 +73,7 @@ class CodecServicer:
         version: This server's release.
         observer: Told what happens.
         client_of: Names the client of a call, for taking turns.
+        deadline_s: Seconds for a call whose client names no deadline.
     """
 
     def __init__(
@@ -80,9 +83,10 @@ class CodecServicer:
         version: str,
         observer: Observer,
         client_of: Callable[[Context], str],
+        deadline_s: float,
     ) -> None:
         self._limits, self._streams, self._version = limits, streams, version
-        self._observer, self._client_of = observer, client_of
+        self._observer, self._client_of, self._deadline_s = observer, client_of, deadline_s
         self._catalog: Catalog | None = None
         self._dispatcher: Dispatcher | None = None
         self._open_streams: set[Stream] = set()
@@ -148,12 +152,13 @@ class CodecServicer:
         self, request: codec_pb2.InferRequest, context: Context
     ) -> codec_pb2.InferResponse:
         """Detect objects behind one frame; see codec.proto."""
+        left_s = context.time_remaining()
         return await self._infer(
             request.frame,
             request.partial,
             request.request_id,
             self._client_of(context),
-            context.time_remaining(),
+            self._deadline_s if left_s is None else left_s,
         )
 
     async def InferStream(
@@ -165,7 +170,10 @@ class CodecServicer:
         async def infer(
             frame: bytes, partial: bool, request_id: str, seconds_left: float | None
         ) -> codec_pb2.InferResponse:
-            return await self._infer(frame, partial, request_id, client, seconds_left)
+            with stream_frame(request_id, len(frame)) as note:
+                response = await self._infer(frame, partial, request_id, client, seconds_left)
+                note.response = response
+                return response
 
         try:
             async for response in self._stream(requests, infer):
@@ -219,7 +227,11 @@ class CodecServicer:
                 f"the frame has {len(frame)} bytes, the server's limit is "
                 f"{self._limits.max_frame_bytes}; send fewer levels or a lower quality"
             )
-        job = Job(catalog.of_frame(frame).stream_id, frame, partial)
+        profile = catalog.of_frame(frame)
+        call = current_call()
+        if call is not None:
+            call.profile = profile.name
+        job = Job(profile.stream_id, frame, partial)
         response = await dispatcher.answer(job, client, seconds_left)
         response.request_id = request_id
         return response

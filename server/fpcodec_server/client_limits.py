@@ -1,0 +1,124 @@
+"""What one client may ask for per second, so that one cannot crowd out the others."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fpcodec.errors import InputError, Overloaded
+
+MAX_CLIENTS = 10_000
+"""Clients whose use is remembered; the one that was silent longest is forgotten first."""
+
+_ROUNDING = 1e-6
+"""Share of a request or byte that counts as none: a refill of tenths does not add up to one."""
+
+
+@dataclass(frozen=True)
+class ClientRates:
+    """What each client may use.
+
+    Attributes:
+        requests_per_s: Requests per second in the long run; None for any number.
+        burst_requests: Requests that may come at once after a pause.
+        bytes_per_s: Bytes of requests per second in the long run; None for any number.
+        burst_bytes: Bytes that may come at once after a pause. One longer request is let
+            through after a long enough pause, and its excess is waited off afterwards.
+    """
+
+    requests_per_s: float | None = None
+    burst_requests: int = 20
+    bytes_per_s: float | None = None
+    burst_bytes: int = 4_000_000
+
+    def __post_init__(self) -> None:
+        rates = (self.requests_per_s, self.bytes_per_s)
+        finite = all(x is None or (math.isfinite(x) and x > 0) for x in rates)
+        if not finite or self.burst_requests < 1 or self.burst_bytes < 1:
+            raise InputError(
+                f"{self} lets nothing through; use rates above 0 and bursts of 1 or more"
+            )
+
+
+class ClientLimits:
+    """Two token buckets per client: requests and bytes.
+
+    All calls belong to one event loop's thread.
+
+    Args:
+        rates: What each client may use.
+        clock: Monotonic seconds.
+        max_clients: Clients that are remembered.
+    """
+
+    def __init__(
+        self,
+        rates: ClientRates,
+        clock: Callable[[], float] = time.monotonic,
+        max_clients: int = MAX_CLIENTS,
+    ) -> None:
+        self._rates = rates
+        self._clock = clock
+        self._max_clients = max_clients
+        self._clients: OrderedDict[str, list[_Bucket]] = OrderedDict()
+
+    def charge(self, client: str, size_bytes: int) -> None:
+        """Count one request.
+
+        Args:
+            client: Who sent it.
+            size_bytes: Its length.
+
+        Raises:
+            Overloaded: The client has used up its share; says when to come back. Nothing is
+                counted then.
+        """
+        now_s = self._clock()
+        costs = (1.0, float(size_bytes))
+        buckets = self._buckets_of(client, now_s)
+        for bucket, cost in zip(buckets, costs, strict=True):
+            wait_s = bucket.wait_s(cost, now_s)
+            if wait_s > 0:
+                raise Overloaded(
+                    f"{client} is above its {bucket.rate:g} {bucket.unit} per second; "
+                    f"send again in {wait_s:.1f} s, or less often",
+                    retry_after_ms=math.ceil(wait_s * 1000),
+                )
+        for bucket, cost in zip(buckets, costs, strict=True):
+            bucket.level -= cost
+
+    def _buckets_of(self, client: str, now_s: float) -> list[_Bucket]:
+        buckets = self._clients.get(client)
+        if buckets is None:
+            rates = self._rates
+            buckets = self._clients[client] = [
+                _Bucket("requests", rates.requests_per_s, rates.burst_requests, now_s),
+                _Bucket("bytes", rates.bytes_per_s, rates.burst_bytes, now_s),
+            ]
+            if len(self._clients) > self._max_clients:
+                self._clients.popitem(last=False)
+        self._clients.move_to_end(client)
+        return buckets
+
+
+class _Bucket:
+    def __init__(self, unit: str, rate: float | None, burst: int, now_s: float) -> None:
+        self.unit = unit
+        self.rate = math.inf if rate is None else rate
+        self.level = float(burst)
+        self._burst = float(burst)
+        self._filled_s = now_s
+
+    def wait_s(self, cost: float, now_s: float) -> float:
+        """Seconds until the cost may be taken out; 0 for now."""
+        if math.isinf(self.rate):
+            self.level = self._burst
+            return 0.0
+        self.level = min(self._burst, self.level + (now_s - self._filled_s) * self.rate)
+        self._filled_s = now_s
+        # What is longer than a full bucket would never pass: it passes a full one, into debt.
+        missing = min(cost, self._burst) - self.level
+        return missing / self.rate if missing > _ROUNDING else 0.0

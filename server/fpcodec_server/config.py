@@ -1,0 +1,272 @@
+"""The server's configuration, as an operator writes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+from fpcodec.codecs.base import Limits
+from fpcodec.errors import InputError
+from fpcodec_server.client_limits import ClientRates
+from fpcodec_server.request_log import FORMATS, LEVELS
+from fpcodec_server.settings import (
+    ADDRESS,
+    OPTIONAL_ADDRESS,
+    OPTIONAL_FILE,
+    OPTIONAL_SECRET,
+    SWITCH,
+    Kind,
+    check_section,
+    choice,
+    kinds_of,
+    number,
+    whole,
+    words,
+)
+from fpcodec_server.tls import TlsFiles
+
+EXECUTORS = ("processes", "threads", "ray")
+
+_MIB = 1024 * 1024
+_FRAMES = Limits()
+
+
+@dataclass(frozen=True)
+class _Section:
+    def __post_init__(self) -> None:
+        check_section(self, f"{type(self).__name__.removesuffix('Config').lower()}.")
+
+
+@dataclass(frozen=True)
+class QueueConfig(_Section):
+    """What may wait for a worker.
+
+    Attributes:
+        max_waiting: Requests.
+        max_waiting_bytes: Their frames' bytes together.
+    """
+
+    max_waiting: Annotated[int, whole(0)] = 64
+    max_waiting_bytes: Annotated[int, whole(1)] = 64 * _MIB
+
+
+@dataclass(frozen=True)
+class BatchConfig(_Section):
+    """How requests are put together.
+
+    Attributes:
+        most: Most requests of a batch.
+        delay_ms: Longest that a batch waits to be filled.
+    """
+
+    most: Annotated[int, whole(1)] = 1
+    delay_ms: Annotated[float, number(0)] = 0.0
+
+
+@dataclass(frozen=True)
+class StreamsConfig(_Section):
+    """What streaming calls may ask for.
+
+    Attributes:
+        credits: Frames begun and not yet answered, in each call.
+        most: Streaming calls that may be open.
+        max_arriving_bytes: Of frames that have not arrived whole, in all calls together.
+        idle_s: Seconds of silence after which a call is ended.
+        expires_s: Seconds that a frame gets whose client names no time.
+    """
+
+    credits: Annotated[int, whole(1)] = 4
+    most: Annotated[int, whole(1)] = 1000
+    max_arriving_bytes: Annotated[int, whole(1)] = 64 * _MIB
+    idle_s: Annotated[float, number(0, above=True)] = 600.0
+    expires_s: Annotated[float, number(0, above=True)] = 10.0
+
+
+@dataclass(frozen=True)
+class FramesConfig(_Section):
+    """What a frame may ask for; see ``fpcodec.codecs.base.Limits``."""
+
+    max_frame_bytes: Annotated[int, whole(1)] = _FRAMES.max_frame_bytes
+    max_image_pixels: Annotated[int, whole(1)] = _FRAMES.max_image_pixels
+    max_network_pixels: Annotated[int, whole(1)] = _FRAMES.max_network_pixels
+    max_elements: Annotated[int, whole(1)] = _FRAMES.max_elements
+
+    @property
+    def limits(self) -> Limits:
+        """The same, as the decoder wants it."""
+        return Limits(
+            self.max_frame_bytes, self.max_image_pixels, self.max_network_pixels, self.max_elements
+        )
+
+
+@dataclass(frozen=True)
+class TlsConfig(_Section):
+    """TLS; off without a certificate.
+
+    Attributes:
+        certificate: The certificate chain, PEM.
+        key: Its private key, PEM.
+        client_ca: Authorities whose clients are let in, PEM; no others are.
+    """
+
+    certificate: Annotated[Path | None, OPTIONAL_FILE] = None
+    key: Annotated[Path | None, OPTIONAL_FILE] = None
+    client_ca: Annotated[Path | None, OPTIONAL_FILE] = None
+
+    @property
+    def files(self) -> TlsFiles | None:
+        """The files; None for plain text.
+
+        Raises:
+            InputError: One is missing.
+        """
+        if self.certificate is not None and self.key is not None:
+            return TlsFiles(self.certificate, self.key, self.client_ca)
+        if (self.certificate, self.key, self.client_ca) == (None, None, None):
+            return None
+        raise InputError(
+            "TLS needs tls.certificate and tls.key, and tls.client_ca besides where clients "
+            "need certificates; give what is missing"
+        )
+
+
+@dataclass(frozen=True)
+class AuthConfig(_Section):
+    """Who is let in; everybody, where neither is given.
+
+    Attributes:
+        tokens: File of bearer tokens; see docs/operations.md.
+        token: A single token. A secret: from a file or a variable, never a flag.
+    """
+
+    tokens: Annotated[Path | None, OPTIONAL_FILE] = None
+    token: Annotated[str | None, OPTIONAL_SECRET] = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class ClientsConfig(_Section):
+    """What each client may use; see ``ClientRates``."""
+
+    requests_per_s: Annotated[float | None, number(0, above=True, optional=True)] = None
+    burst_requests: Annotated[int, whole(1)] = ClientRates.burst_requests
+    bytes_per_s: Annotated[float | None, number(0, above=True, optional=True)] = None
+    burst_bytes: Annotated[int, whole(1)] = ClientRates.burst_bytes
+
+    @property
+    def rates(self) -> ClientRates | None:
+        """The rates; None where nothing is limited."""
+        if self.requests_per_s is None and self.bytes_per_s is None:
+            return None
+        return ClientRates(
+            self.requests_per_s, self.burst_requests, self.bytes_per_s, self.burst_bytes
+        )
+
+
+@dataclass(frozen=True)
+class MetricsConfig(_Section):
+    """Where Prometheus finds the server's metrics; nowhere without an address."""
+
+    listen: Annotated[str | None, OPTIONAL_ADDRESS] = None
+
+
+@dataclass(frozen=True)
+class LogConfig(_Section):
+    """The log, on stderr.
+
+    Attributes:
+        format: ``text`` or ``json``.
+        level: The least important lines that are written.
+    """
+
+    format: Annotated[str, choice(*FORMATS)] = "text"
+    level: Annotated[str, choice(*LEVELS)] = "info"
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """Everything that an operator can decide.
+
+    Attributes:
+        listen: ``host:port``; port 0 takes a free one.
+        profiles: Profile folders, or names of embedded ones; empty for the embedded default.
+        executor: Where workers are: ``processes``, ``threads`` or ``ray``.
+        workers: Batches in work at the same time.
+        threads: Threads of the inference runtime per worker; None for its own choice.
+        providers: Execution providers of the inference runtime; empty for its own choice.
+        deadline_s: Seconds for a call whose client names no deadline.
+        hang_s: Seconds after which a worker that does not answer is ended and replaced.
+        notice_s: Seconds between saying NOT_SERVING and refusing calls at a stop: what load
+            balancers take to notice.
+        grace_s: Seconds that requests in flight get at a stop.
+        reflection: Whether clients may list the calls.
+
+    Raises:
+        InputError: A value is out of its range, or values do not fit together.
+    """
+
+    listen: Annotated[str, ADDRESS] = "127.0.0.1:50051"
+    profiles: Annotated[tuple[str, ...], words()] = ()
+    executor: Annotated[str, choice(*EXECUTORS)] = "processes"
+    workers: Annotated[int, whole(1)] = 2
+    threads: Annotated[int | None, whole(1, optional=True)] = None
+    providers: Annotated[tuple[str, ...], words()] = ()
+    deadline_s: Annotated[float, number(0, above=True)] = 10.0
+    hang_s: Annotated[float, number(0, above=True)] = 60.0
+    notice_s: Annotated[float, number(0)] = 0.0
+    grace_s: Annotated[float, number(0)] = 10.0
+    reflection: Annotated[bool, SWITCH] = False
+    queue: QueueConfig = field(default_factory=QueueConfig)
+    batch: BatchConfig = field(default_factory=BatchConfig)
+    streams: StreamsConfig = field(default_factory=StreamsConfig)
+    frames: FramesConfig = field(default_factory=FramesConfig)
+    tls: TlsConfig = field(default_factory=TlsConfig)
+    auth: AuthConfig = field(default_factory=AuthConfig)
+    clients: ClientsConfig = field(default_factory=ClientsConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+    def __post_init__(self) -> None:
+        check_section(self, "")
+        _ = self.tls.files  # raises where one is missing
+        if self.auth.tokens is not None and self.auth.token is not None:
+            raise InputError("auth.tokens and auth.token exclude each other; give one of them")
+
+
+SECTIONS: dict[str, type[_Section]] = {
+    name: kind
+    for name, kind in get_type_hints(ServerConfig).items()
+    if isinstance(kind, type) and issubclass(kind, _Section)
+}
+"""Section name to its class."""
+
+
+def kinds() -> dict[str, Kind]:
+    """Every setting by its key, as ``queue.max_waiting``, in the order of the definition."""
+    found = dict(kinds_of(ServerConfig))
+    for section, kind in SECTIONS.items():
+        found |= {f"{section}.{name}": inner for name, inner in kinds_of(kind).items()}
+    return found
+
+
+def values_of(config: ServerConfig) -> dict[str, Any]:
+    """Every value by its setting's key."""
+    found = {}
+    for key in kinds():
+        section, _, name = key.rpartition(".")
+        found[key] = getattr(getattr(config, section) if section else config, name)
+    return found
+
+
+def build_config(values: dict[str, Any]) -> ServerConfig:
+    """A configuration of these values by key; what is not named has its default.
+
+    Raises:
+        InputError: A value is out of its range, or values do not fit together.
+    """
+    parts: dict[str, dict[str, Any]] = {name: {} for name in ("", *SECTIONS)}
+    for key, value in values.items():
+        section, _, name = key.rpartition(".")
+        parts[section][name] = value
+    sections: dict[str, Any] = {x: section(**parts[x]) for x, section in SECTIONS.items()}
+    return ServerConfig(**parts[""], **sections)
