@@ -263,7 +263,7 @@ def test_a_token_goes_with_every_call(loop_thread: LoopThread, streams: bool) ->
     ):
         send_when_granted(client, b"a")
         collect(client, 1)
-    assert len(servicer.tokens) == 2
+    assert len(servicer.tokens) >= 2
     assert set(servicer.tokens) == {"Bearer secret"}
 
 
