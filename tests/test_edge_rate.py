@@ -90,6 +90,14 @@ def test_no_link_makes_it_stall(
         assert len(late) <= 0.1 * len(settled) + 1
 
 
+def test_frames_that_are_small_at_full_quality_come_as_often_as_the_link_allows() -> None:
+    target = RateTarget(max_bps=40e3)
+    found = SimulatedCamera(((0.0, 4e6),), target, full_bytes=600).run(20.0)
+    settled = during(found, 5, 20)
+    assert sent_bps(settled, 15) > 0.8 * 40e3
+    assert len(settled) > 6 * 15
+
+
 def test_an_overdue_answer_holds_frames_back_before_it_comes() -> None:
     link = LinkEstimate(1e6)
     link.connected(0.05, 0.0)

@@ -100,6 +100,7 @@ class RateController:
         self._edge_s = 0.0
         self._next_s = float("-inf")
         self._full_bytes: int | None = None
+        self._is_cut = False
 
     @property
     def goodput_bps(self) -> float:
@@ -158,10 +159,10 @@ class RateController:
         """
         self._edge_s += _SMOOTH * (edge_s - self._edge_s)
         # The wire has 256 qualities. A frame cut to its budget would have been longer than it is.
-        at_full_quality = quality >= self.target.quality - 1 / 255
-        self._full_bytes = (
-            frame_bytes if at_full_quality else max(self._full_bytes or 0, frame_bytes + 1)
-        )
+        self._is_cut = quality < self.target.quality - 1 / 255
+        if self._is_cut:
+            frame_bytes = max(self._full_bytes or 0, frame_bytes + 1)
+        self._full_bytes = frame_bytes
 
     def sent(self, frame_id: int, frame_bytes: int) -> None:
         """Note a frame that was begun."""
@@ -194,6 +195,8 @@ class RateController:
         if self.fps is None:
             return None
         wanted = min(self.target.worthwhile_bytes, self.target.max_frame_bytes or 1 << 60)
+        if self._full_bytes is not None and not self._is_cut:
+            wanted = min(wanted, self._full_bytes)
         affordable = self._usable_bps(now_s) / (8 * wanted)
         return min(self.fps, max(affordable, self.target.min_fps))
 
