@@ -103,6 +103,11 @@ def chunk_bytes(data: bytes, names: Sequence[str]) -> dict[str, int]:
     return {names[x.level]: len(x.data or b"") for x in read_frame(data, limits).chunks}
 
 
+def frame_quality(data: bytes) -> int:
+    """Quality of a frame of one's own, 0..255."""
+    return data[len(MAGIC) + 2 + STREAM_PREFIX_BYTES]
+
+
 def frame_bytes(
     image_size: tuple[int, int], network_size: tuple[int, int], lengths: Sequence[int]
 ) -> int:

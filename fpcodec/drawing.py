@@ -99,6 +99,23 @@ def draw_comparison(
     return canvas
 
 
+def draw_detections(
+    image: npt.NDArray[np.uint8],
+    detections: Detections,
+    labels: Sequence[str] = (),
+    min_score: float = 0.3,
+) -> Image.Image:
+    """Draw boxes on an image of its own size.
+
+    Args:
+        image: Shape (H, W, 3), uint8, RGB.
+        detections: Boxes in pixels of the image.
+        labels: Class names; an index without a name is drawn as a number.
+        min_score: Boxes below are left out.
+    """
+    return _draw_panel(Image.fromarray(image), Panel("", detections), labels, 1.0, min_score)
+
+
 def _draw_panel(
     picture: Image.Image, panel: Panel, labels: Sequence[str], scale: float, min_score: float
 ) -> Image.Image:

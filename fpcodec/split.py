@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from fpcodec.bitstream import chunk_bytes
+from fpcodec.bitstream import chunk_bytes, frame_quality
 from fpcodec.codecs.base import Decoded, Limits
 from fpcodec.detections import Detections
 from fpcodec.detectors.base import Image
@@ -34,6 +34,11 @@ class EncodedFrame:
     chunk_bytes: Mapping[str, int]
     timings_ms: Mapping[str, float]
     pyramid: Pyramid
+
+    @property
+    def quality(self) -> float:
+        """The quality that was asked for, or found for a budget, in [0, 1]."""
+        return frame_quality(self.data) / 255
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from fpcodec.cli.app import app
 from fpcodec.data import generate_scene
 
 COMMANDS = (
-    "demo", "serve", "detect", "encode", "decode", "inspect", "calibrate", "train", "eval",
+    "demo", "serve", "detect", "edge", "encode", "decode", "inspect", "calibrate", "train", "eval",
     "profiles",
 )  # fmt: skip
 

@@ -14,6 +14,7 @@ from fpcodec.cli.calibrate import calibrate
 from fpcodec.cli.decode import decode
 from fpcodec.cli.demo import demo
 from fpcodec.cli.detect import detect
+from fpcodec.cli.edge import edge
 from fpcodec.cli.encode import encode
 from fpcodec.cli.evaluate import evaluate
 from fpcodec.cli.inspect import inspect
@@ -81,7 +82,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, serve, detect, encode, decode, inspect, calibrate, train, sweep, plan):
+for command in (demo, serve, detect, edge, encode, decode, inspect, calibrate, train, sweep, plan):
     app.command()(command)
 app.command("eval")(evaluate)
 app.add_typer(bench, name="bench")

@@ -85,6 +85,19 @@ def stage_progress() -> Iterator[Callable[[str, int, int], None]]:
         yield move
 
 
+@contextmanager
+def live_line() -> Iterator[Callable[[str], None]]:
+    """One line on stderr that is replaced by each next one, where stderr is a terminal."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda text: None
+        return
+    with console.status("") as status:
+        yield lambda text: status.update(text)
+
+
 def _progress() -> Progress:
     from rich import progress
     from rich.console import Console

@@ -1,0 +1,138 @@
+"""The rival on the same link: a camera that sends WebP, and a server that runs the whole detector.
+
+Everything but the frame is the product's own: stream, rate control, queue, server. The picture is
+sent at the network's input size, as everywhere in these benchmarks.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fpcodec.detectors.base import Detector, Image
+from fpcodec.errors import FpcodecError, InputError, Truncated
+from fpcodec.evaluation.rivals.pictures import (
+    PictureFormat,
+    content_picture,
+    decode_picture,
+    detect_in_picture,
+)
+from fpcodec.profile import Profile
+from fpcodec.split import EncodedFrame, ServerAnswer
+from fpcodec_server.halves import Halves
+
+_SIZE = struct.Struct("<HH")
+"""Before the picture: the original image's width and height, which boxes are in."""
+
+
+class PictureFrame(EncodedFrame):
+    """A WebP file in a frame's place; ``quality`` is WebP's by 100."""
+
+    def __init__(self, data: bytes, quality: int, encode_ms: float) -> None:
+        super().__init__(data, {"picture": len(data)}, {"encode": encode_ms}, None)  # type: ignore[arg-type]
+        object.__setattr__(self, "_quality", quality)
+
+    @property
+    def quality(self) -> float:
+        """WebP's, in [0, 1]."""
+        return float(self._quality) / 100  # type: ignore[attr-defined]
+
+
+class PictureEncoder:
+    """Makes WebP of images, at a quality or within a number of bytes.
+
+    Args:
+        detector: Says how large the network's input is.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+
+    def encode(
+        self,
+        image: Image,
+        *,
+        quality: float | None = None,
+        levels: Sequence[str] | None = None,
+        max_bytes: int | None = None,
+    ) -> EncodedFrame:
+        """See ``FrameEncoder.encode``; a budget is searched by halving, with real files."""
+        start_s = time.perf_counter()
+        height, width = image.shape[:2]
+        picture = content_picture(image, self._detector.geometry((width, height)))
+        best, found = (0, b"") if quality is None else self._at(picture, round(100 * quality))
+        if max_bytes is not None:
+            low, high = 0, 100
+            while low <= high:
+                middle = (low + high) // 2
+                tried = self._at(picture, middle)
+                if len(tried[1]) + _SIZE.size <= max_bytes:
+                    (best, found), low = tried, middle + 1
+                else:
+                    high = middle - 1
+            if not found:
+                raise InputError(f"{max_bytes} bytes are below the smallest picture")
+        data = _SIZE.pack(width, height) + found
+        return PictureFrame(data, best, 1000 * (time.perf_counter() - start_s))
+
+    def _at(self, picture: Image, quality: int) -> tuple[int, bytes]:
+        return quality, PictureFormat("webp", quality).encode(picture)
+
+
+class PictureHalf:
+    """The server's half of the rival: a WebP file to detections.
+
+    Args:
+        detector: Both halves.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+
+    def infer_batch(
+        self,
+        frames: Sequence[bytes],
+        partial: Sequence[bool],
+        checkpoints: Sequence[Callable[[], None]],
+    ) -> list[ServerAnswer | FpcodecError]:
+        """See ``InferenceHalf.infer_batch``."""
+        return [self._infer(frame) for frame in frames]
+
+    def _infer(self, frame: bytes) -> ServerAnswer | FpcodecError:
+        start_s = time.perf_counter()
+        try:
+            size = _SIZE.unpack_from(frame)
+            picture = decode_picture(frame[_SIZE.size :])
+        except (struct.error, FpcodecError) as error:
+            return Truncated(f"{len(frame)} bytes are no picture ({error}); send it again")
+        decoded_s = time.perf_counter()
+        found = detect_in_picture(self._detector, picture, (size[0], size[1]))
+        done_s = time.perf_counter()
+        times = {
+            "decode": 1000 * (decoded_s - start_s),
+            "reconstruct": 0.0,
+            "head": 1000 * (done_s - decoded_s),
+        }
+        return ServerAnswer(found, ("picture",), (), {}, times)
+
+
+@dataclass(frozen=True)
+class LoadPictureHalves:
+    """What the rival's server runs, made where its worker is.
+
+    Attributes:
+        profile: Folder of the profile whose detector is used.
+        threads: Threads of the network.
+    """
+
+    profile: Path
+    threads: int
+
+    def __call__(self) -> Halves:
+        """Load the whole detector."""
+        profile = Profile.load(self.profile)
+        half = PictureHalf(profile.open_detector("both", self.threads))
+        return Halves({profile.stream_id: half})
