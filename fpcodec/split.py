@@ -25,20 +25,17 @@ class EncodedFrame:
 
     Attributes:
         data: The ``.fpc`` frame.
-        chunk_bytes: Level name to the bytes of its chunk.
+        chunk_bytes: Level name to the bytes of its chunk; empty for an inter frame, which has none.
         timings_ms: ``extract`` and ``encode``.
         pyramid: The features before coding, with the levels that were extracted.
+        quality: That was asked for, or found for a budget, in [0, 1].
     """
 
     data: bytes
     chunk_bytes: Mapping[str, int]
     timings_ms: Mapping[str, float]
     pyramid: Pyramid
-
-    @property
-    def quality(self) -> float:
-        """The quality that was asked for, or found for a budget, in [0, 1]."""
-        return frame_quality(self.data) / 255
+    quality: float
 
 
 @dataclass(frozen=True)
@@ -105,7 +102,7 @@ class EdgeHalf:
         coarsest_first = chunk_bytes(data, self.profile.spec.names)
         sizes = dict(reversed(coarsest_first.items()))
         timings = {"extract": 1e3 * (extracted - start), "encode": 1e3 * (done - extracted)}
-        return EncodedFrame(data, sizes, timings, pyramid)
+        return EncodedFrame(data, sizes, timings, pyramid, frame_quality(data) / 255)
 
 
 class ServerHalf:

@@ -4,5 +4,6 @@ from fpcodec.video.config import VideoConfig as VideoConfig
 from fpcodec.video.decoder import VideoDecoder as VideoDecoder
 from fpcodec.video.encoder import VideoEncoder as VideoEncoder
 from fpcodec.video.frame import is_inter as is_inter
+from fpcodec.video.half import VideoEdgeHalf as VideoEdgeHalf
 
-__all__ = ["VideoConfig", "VideoDecoder", "VideoEncoder", "is_inter"]
+__all__ = ["VideoConfig", "VideoDecoder", "VideoEdgeHalf", "VideoEncoder", "is_inter"]
