@@ -4,8 +4,8 @@
         --out benchmarks/results/early_answers.json
 
 Frames go one after the other over a relay of a constant rate, in parts of a packet, to a server in
-a process of its own. With each patience (``answer_within_ms``; 0 waits for the whole frame) the same
-photographs are sent. Latency runs from the frame's first byte to its answer: coding is left out.
+a process of its own. With each patience (``answer_within_ms``; 0 waits for the whole frame) the
+same photographs are sent. Latency runs from the first byte to the answer: coding is left out.
 Answers are compared with the unsplit detector's (F1 at IoU 0.5).
 """
 
