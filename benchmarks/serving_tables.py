@@ -95,7 +95,7 @@ def edge_link(path: Path) -> str:
             "longest gap s", "bytes", "F1 of answers", "F1 in time")  # fmt: skip
     table = markdown(head, [
         (
-            f"{step['bps'] / 1e3:g} kbit/s" + (f", {step['loss']:.0%} lost" if step["loss"] else ""),
+            f"{step['bps'] / 1e3:g} kbit/s, {100 * step['loss']:g} % lost",
             way, f"{step['captured']}", f"{step['answered']}",
             *(f"{step[f'latency_{x}_ms']:.0f}" for x in ("p50", "p95", "max")),
             f"{step['late']}", f"{step['longest_gap_s']:.2f}", f"{step['mean_bytes']:,.0f}",
