@@ -9,7 +9,7 @@ the same parts sending WebP at the network's input size to a server that runs th
 The clip is shown at its own speed, again for every step, so that all steps see the same images.
 Answers are compared with the unsplit detector's on the same image (F1 at IoU 0.5, boxes of 0.3 and
 more): ``answered_f1`` over the frames that were answered, ``live_f1`` over all images, with the
-newest answer that is there one latency bound after the image.
+answer that is there one latency bound later, about it or else about the newest image before it.
 
 In namespaces (root and /dev/net/tun) the link carries IP packets, delays and loses them; elsewhere
 a TCP relay stands in. ``measure`` starts ``serve`` and ``camera`` by itself.
@@ -175,13 +175,15 @@ def to_detections(found: Sequence[dict[str, Any]], labels: Sequence[str]) -> Det
 
 
 def tell_step(
-    step: LinkStep, lines: list[dict[str, Any]], live: list[tuple[Detections, Detections]],
+    step: LinkStep, begin_s: float, lines: list[dict[str, Any]],
+    live: list[tuple[Detections, Detections]],
     references: Sequence[Detections], labels: Sequence[str], latency_s: float,
 ) -> dict[str, Any]:  # fmt: skip
     """What happened in one step.
 
     Args:
         step: The link's.
+        begin_s: When it began, in the source's time.
         lines: Of the images that were captured in it.
         live: For each of these images the reference and what was known in time.
         references: The unsplit detector's, by image of the clip.
@@ -204,7 +206,10 @@ def tell_step(
         "latency_p50_ms": round(float(np.percentile(times_ms, 50)), 1),
         "latency_p95_ms": round(float(np.percentile(times_ms, 95)), 1),
         "latency_max_ms": round(float(times_ms.max()), 1),
-        "late_percent": round(100 * float(np.mean(times_ms > 1000 * latency_s)), 2),
+        "late": sum(x["latency_ms"] > 1000 * latency_s for x in answered),
+        "late_in_first_second": sum(
+            x["latency_ms"] > 1000 * latency_s and x["time_s"] < begin_s + 1 for x in answered
+        ),
         "longest_gap_s": round(float(gaps_s.max()), 3),
         "mean_bytes": round(float(np.mean([x["bytes"] for x in answered] or [np.nan])), 1),
         "mean_quality": round(float(np.mean([x["quality"] for x in answered] or [np.nan])), 3),
@@ -231,8 +236,8 @@ def tell_way(
         end_s = begin_s + step.seconds - 1e-3
         inside = [i for i, x in enumerate(lines) if begin_s - 1e-3 <= x["time_s"] < end_s]
         steps.append(tell_step(
-            step, [lines[i] for i in inside], [live[i] for i in inside], references, labels,
-            latency_s,
+            step, begin_s, [lines[i] for i in inside], [live[i] for i in inside], references,
+            labels, latency_s,
         ))  # fmt: skip
         begin_s += step.seconds
     return {
@@ -251,21 +256,20 @@ def tell_way(
 def _known_in_time(
     lines: Sequence[dict[str, Any]], labels: Sequence[str], latency_s: float
 ) -> list[Detections]:
-    """For each image the newest answer that is there one bound after it."""
-    answers = sorted(
-        (x["time_s"] + x["latency_ms"] / 1000, x["frame"], x["detections"])
-        for x in lines
-        if "detections" in x
-    )
-    known, newest, at = [], (-1, to_detections([], labels)), 0
-    for line in lines:
-        while at < len(answers) and answers[at][0] <= line["time_s"] + latency_s:
-            _, frame, found = answers[at]
-            # An answer is of no use for an image before the one it is about.
-            if frame > newest[0]:
-                newest = frame, to_detections(found, labels)
-            at += 1
-        known.append(newest[1])
+    """For each image, in order, what is known of it one bound later.
+
+    That is the answer about it, or about the newest image before it that is there by then: an
+    answer about a later image says what came after it.
+    """
+    arrivals_s = [
+        x["time_s"] + x["latency_ms"] / 1000 if "detections" in x else float("inf") for x in lines
+    ]
+    known = []
+    for index, line in enumerate(lines):
+        due_s = line["time_s"] + latency_s
+        there = (k for k in range(index, -1, -1) if arrivals_s[k] <= due_s)
+        newest = next(there, None)
+        known.append(to_detections([] if newest is None else lines[newest]["detections"], labels))
     return known
 
 
