@@ -162,6 +162,25 @@ def test_the_spool_keeps_frames_while_offline_and_sends_them_in_order_after_a_re
     assert len(rig.levels.observed) == 3
 
 
+def test_a_busy_server_costs_the_spool_nothing(loop_thread: LoopThread, tmp_path: Path) -> None:
+    refused: list[int] = []
+
+    async def busy_at_first(frame: ArrivedFrame) -> Outcome:
+        if len(refused) < 20:
+            refused.append(frame.frame_id)
+            return codec_pb2.FrameError(name="Overloaded", message="busy", retry_after_ms=1)
+        return await answer_one_box(frame)
+
+    spool = Spool(tmp_path, 10**6)
+    for number in range(4):
+        spool.put(b"frame", {"frame": number})
+    with stream_server(loop_thread, StreamServicer(busy_at_first)) as server:
+        rig = Rig(stream_client(server), Pictures(0), spool=spool)
+        rig.run()
+    assert rig.tally.answered == 4
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_full_spool_and_a_damaged_file_are_counted(
     loop_thread: LoopThread, tmp_path: Path
 ) -> None:

@@ -336,7 +336,10 @@ class Camera:
         gone = isinstance(error, Unavailable | Timeout)
         again = again or gone or isinstance(error, Overloaded)
         kept = again and self._backlog.lose(
-            frame, to_disk=gone, in_memory=again and not self._source.is_live
+            frame,
+            to_disk=gone,
+            in_memory=not self._source.is_live,
+            counts=not isinstance(error, Unavailable | Overloaded),
         )
         if not kept and self._backlog.settle(frame):
             self.accounts.failed(frame.facts, error, name)
