@@ -20,6 +20,7 @@ from codec_costs_table import codec_costs
 from learned_levels_table import key_chunks, progressive, recovery
 from markdown_tables import markdown
 from training_losses_table import training_losses
+from video_tables import SECTIONS as VIDEO
 
 from fpcodec.evaluation.bd_rate import DEFAULT_DROPS
 from fpcodec.evaluation.curves import BEST_PICTURE
@@ -330,6 +331,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "ablation": ablation, "peers": peers, "sweeps": sweeps,
     "levels": levels, "speed": speed, "large": large,
     "codec costs": partial(codec_costs, [RESULTS / f"codec_costs_{x}.json" for x in COSTS]),
+    **{mark: partial(render, RESULTS / "video_yolox_nano") for mark, render in VIDEO.items()},
     "training losses": partial(training_losses, RESULTS / "training_losses"),
     **{
         f"{part} {name}": partial(render, RESULTS / f"learned_levels_{name}")

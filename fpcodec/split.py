@@ -25,20 +25,17 @@ class EncodedFrame:
 
     Attributes:
         data: The ``.fpc`` frame.
-        chunk_bytes: Level name to the bytes of its chunk.
+        chunk_bytes: Level name to the bytes of its chunk; empty for an inter frame, which has none.
         timings_ms: ``extract`` and ``encode``.
         pyramid: The features before coding, with the levels that were extracted.
+        quality: That was asked for, or found for a budget, in [0, 1].
     """
 
     data: bytes
     chunk_bytes: Mapping[str, int]
     timings_ms: Mapping[str, float]
     pyramid: Pyramid
-
-    @property
-    def quality(self) -> float:
-        """The quality that was asked for, or found for a budget, in [0, 1]."""
-        return frame_quality(self.data) / 255
+    quality: float
 
 
 @dataclass(frozen=True)
@@ -105,7 +102,7 @@ class EdgeHalf:
         coarsest_first = chunk_bytes(data, self.profile.spec.names)
         sizes = dict(reversed(coarsest_first.items()))
         timings = {"extract": 1e3 * (extracted - start), "encode": 1e3 * (done - extracted)}
-        return EncodedFrame(data, sizes, timings, pyramid)
+        return EncodedFrame(data, sizes, timings, pyramid, frame_quality(data) / 255)
 
 
 class ServerHalf:
@@ -162,14 +159,15 @@ class ServerHalf:
 
     def infer_batch(
         self,
-        frames: Sequence[bytes],
+        frames: Sequence[bytes | Decoded],
         partial: Sequence[bool],
         checkpoints: Sequence[Callable[[], None]],
     ) -> list[ServerAnswer | FpcodecError]:
         """Turn several frames into detections: those of one network size are rebuilt together.
 
         Args:
-            frames: The bytes of each ``.fpc`` frame.
+            frames: The bytes of each ``.fpc`` frame; or its integers, as a ``VideoDecoder`` gives
+                them.
             partial: As for ``infer``, for each frame.
             checkpoints: As for ``infer``, for each frame.
 
@@ -191,14 +189,18 @@ class ServerHalf:
         return cast("list[ServerAnswer | FpcodecError]", answers)
 
     def _decode(
-        self, index: int, frame: bytes, partial: bool, check: Callable[[], None]
+        self, index: int, frame: bytes | Decoded, partial: bool, check: Callable[[], None]
     ) -> _Ready | FpcodecError:
         start = self._clock()
         try:
-            # A frame that the detector cannot take must not cost its decoding.
-            header = self.codec.header(frame, self.limits, partial=partial)
-            geometry = self.detector.geometry(header.image_size, header.network_size)
-            decoded = self.codec.decode(frame, self.limits, partial=partial)
+            if isinstance(frame, Decoded):
+                decoded = frame
+                geometry = self.detector.geometry(frame.image_size, frame.network_size)
+            else:
+                # A frame that the detector cannot take must not cost its decoding.
+                header = self.codec.header(frame, self.limits, partial=partial)
+                geometry = self.detector.geometry(header.image_size, header.network_size)
+                decoded = self.codec.decode(frame, self.limits, partial=partial)
             check()
         except FpcodecError as error:
             return error

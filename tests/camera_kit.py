@@ -72,7 +72,8 @@ class FakeEncoder:
         data = write_frame(
             Frame(1, bytes(6), byte, (8, 8), (32, 32), (chunks[0], Chunk(0, True, False, fine)))
         )[:size]
-        return EncodedFrame(data, {"p5": 10, "p3": len(fine)}, {"encode": 0.1}, None)  # type: ignore[arg-type]
+        sizes = {"p5": 10, "p3": len(fine)}
+        return EncodedFrame(data, sizes, {"encode": 0.1}, None, byte / 255)  # type: ignore[arg-type]
 
 
 class AllLevels:

@@ -334,6 +334,37 @@ def test_integers_to_bytes_to_integers_over_sequences(steps, data):
             np.testing.assert_array_equal(ends[0].levels[name].symbols, level.symbols)
 
 
+@given(st.lists(st.sampled_from(["arrives", "is lost", "comes twice", "comes late"]), max_size=14),
+       st.integers(0, 99))  # fmt: skip
+@settings(max_examples=25, deadline=None)
+def test_on_a_bad_link_every_answer_is_right_and_the_stream_recovers(fates, seed):
+    codec = kit_profile("pca").codec
+    encoder, decoder = VideoEncoder(codec, VideoConfig(refresh_interval=6)), VideoDecoder(codec)
+    late: list[bytes] = []
+    sent = {}
+    for fate, pyramid in zip(
+        [*fates, "arrives", "arrives"], clip(len(fates) + 2, seed), strict=True
+    ):
+        frame = encoder.encode(pyramid, 0.6)
+        sent[frame] = state_of(encoder)
+        if fate == "comes late":
+            late.append(frame)
+        arriving = [] if fate in ("is lost", "comes late") else [frame, *late]
+        if fate == "comes twice":
+            arriving.append(frame)
+        for one in arriving:
+            try:
+                assert same_integers(decoder.decode(one), sent[one])
+            except NeedsRefresh:
+                encoder.request_refresh()
+            if one in late:
+                late.remove(one)
+    if fates:
+        encoder.request_refresh()
+        last = decoder.decode(encoder.encode(clip(1, seed)[0], 0.6))
+        assert same_integers(last, state_of(encoder))
+
+
 def test_what_is_measured_is_what_is_written():
     """The encoder's meter sees the same passes as the writer."""
     state = StreamState.of_refresh(

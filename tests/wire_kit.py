@@ -28,6 +28,7 @@ class FakeProfile:
     stream_id: bytes = STREAM_ID
     labels: tuple[str, ...] = ("cat", "dog")
     name: str = "fake"
+    codec: Any = None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from fpcodec.detections import Detections
 from fpcodec.detectors.base import Image
 from fpcodec.errors import FpcodecError, InputError, Overloaded, Timeout, Unavailable
 from fpcodec.split import EncodedFrame
+from fpcodec.video import is_inter
 from fpcodec_edge.accounts import Accounts, Recorder
 from fpcodec_edge.backlog import Backlog
 from fpcodec_edge.frame_queue import FrameQueue
@@ -127,7 +128,7 @@ class Camera:
         self._flying: dict[int, CodedFrame] = {}
         self._connections, self._offline_since_s = 0, clock()
         self._pinged_s = self._held_until_s = float("-inf")
-        self._live_since_spooled = 0
+        self._live_since_spooled = self._refresh_id = 0
 
     def run(self, stop: threading.Event, on_turn: Callable[[], None] = lambda: None) -> None:
         """Run until the source has ended and every frame is accounted for.
@@ -208,6 +209,8 @@ class Camera:
         round_trip_s = self._client.take_round_trip_s()
         if round_trip_s is not None:
             is_new = self._client.connections != self._connections
+            if is_new:
+                self._request_refresh()  # Another call knows none of the frames before.
             (link.connected if is_new else link.pinged)(round_trip_s, now_s)
             self._connections = self._client.connections
         if self._client.connected:
@@ -277,7 +280,8 @@ class Camera:
 
     def _send(self, frame: CodedFrame) -> None:
         within_s = None
-        if self._source.is_live and frame.captured_s is not None:
+        # Half an inter frame is no use to anybody, and the end of the chain besides.
+        if self._source.is_live and frame.captured_s is not None and not is_inter(frame.data):
             within_s = self._controller.answer_within_s(frame.captured_s)
         tried = replace(frame, attempts=frame.attempts + 1)
         try:
@@ -285,6 +289,8 @@ class Camera:
         except FpcodecError as error:
             self._lose(tried, error)
             return
+        if not is_inter(frame.data):
+            self._refresh_id = frame_id
         self._controller.sent(frame_id, len(frame.data))
         self.accounts.sent(frame)
         self._flying[frame_id] = tried
@@ -313,7 +319,8 @@ class Camera:
         reply, link = outcome.reply, self._controller.link
         if reply is None:
             link.lost(outcome.frame_id, outcome.settled_s)
-            if outcome.error_name == NEEDS_REFRESH:
+            # Of the frames behind a lost one each says so; one refresh frame helps them all.
+            if outcome.error_name == NEEDS_REFRESH and outcome.frame_id > self._refresh_id:
                 self._request_refresh()
             after_s = outcome.retry_after_s or 0.0
             if isinstance(outcome.error, Overloaded):

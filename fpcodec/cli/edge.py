@@ -61,6 +61,11 @@ def edge(
         bool,
         typer.Option("--realtime", help="Show a video file at its own speed, as a camera would."),
     ] = False,
+    inter: Annotated[
+        bool,
+        typer.Option("--inter", help="Code frames against the one before: for cameras that stand "
+                     "still, fewer bytes; a frame lost on the way costs a longer one."),
+    ] = False,
     spool: Annotated[
         Path | None,
         typer.Option("--spool", metavar="DIR", show_default=False,
@@ -126,7 +131,7 @@ def edge(
     )
     run_edge(EdgeRun(
         source=images, server=server, security=security, profile=open_profile(profile),
-        levels=levels, target=target,
+        levels=levels, target=target, inter=inter,
         spool=spool, spool_bytes=round(spool_mb * 1e6), threads=threads,
         providers=tuple(provider or ()), results=Results(out, video, as_json),
     ))  # fmt: skip

@@ -16,7 +16,7 @@ from fpcodec.cli.level_choice import LevelChoice, unless_all
 from fpcodec.cli.output import live_line, note, print_json
 from fpcodec.cli.units import format_bit_rate
 from fpcodec_edge import StreamClient, StreamOptions
-from fpcodec_edge.camera import Camera
+from fpcodec_edge.camera import Camera, FrameEncoder
 from fpcodec_edge.rate_control import RateController, RateTarget
 from fpcodec_edge.recording import DrawnVideo, JsonLines, Recorders
 from fpcodec_edge.spool import Spool
@@ -59,6 +59,7 @@ class EdgeRun:
         profile: The codec and its detector.
         levels: As ``--levels`` takes it.
         target: The rate controller's.
+        inter: Whether frames lean on the one before.
         spool: Folder of the spool; None for none.
         spool_bytes: Its limit.
         threads: Threads of the network; None for the runtime's choice.
@@ -72,6 +73,7 @@ class EdgeRun:
     profile: Profile
     levels: str
     target: RateTarget
+    inter: bool
     spool: Path | None
     spool_bytes: int
     threads: int | None
@@ -108,9 +110,12 @@ def run_edge(run: EdgeRun) -> None:
         if spool is None:
             client.wait_tried(_CONNECT_S)
         stop = stack.enter_context(_signals())
-        from fpcodec.split import EdgeHalf  # brings the inference runtime
+        # They bring the inference runtime.
+        from fpcodec.split import EdgeHalf
+        from fpcodec.video import VideoEdgeHalf
 
-        encoder = EdgeHalf(run.profile, threads=run.threads, providers=run.providers)
+        half = VideoEdgeHalf if run.inter else EdgeHalf
+        encoder: FrameEncoder = half(run.profile, threads=run.threads, providers=run.providers)
         recorder = _open_recorder(run, stack)
         controller = RateController(run.target, time.monotonic)
         camera = Camera(run.source, encoder, client, controller, levels, recorder, spool=spool)

@@ -76,6 +76,11 @@ class VideoEncoder:
         self._config = config or VideoConfig()
         self._state: StreamState | None = None
 
+    @property
+    def quality(self) -> float:
+        """The last frame's, in [0, 1]; 0 before any."""
+        return 0.0 if self._state is None else self._state.quality / 255
+
     def request_refresh(self) -> None:
         """Make the next frame a refresh frame: the receiver said ``NeedsRefresh``."""
         self._state = None

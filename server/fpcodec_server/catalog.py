@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from fpcodec.bitstream import STREAM_PREFIX_BYTES, stream_prefix_of
+from fpcodec.codecs.base import Codec
 from fpcodec.errors import InputError
 
 
@@ -15,6 +16,10 @@ class ServedProfile(Protocol):
     @property
     def stream_id(self) -> bytes:
         """Identity of the streams it reads, 32 bytes."""
+
+    @property
+    def codec(self) -> Codec:
+        """Reads its streams."""
 
     @property
     def labels(self) -> Sequence[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from fpcodec.codecs.base import Limits
+from fpcodec.codecs.base import Decoded, Limits
 from fpcodec.errors import FpcodecError, ProfileMismatch, Timeout
 from fpcodec_server.answers import Answer, to_response
 from fpcodec_server.jobs import Job, Outcome
@@ -22,12 +22,15 @@ class InferenceHalf(Protocol):
     """
 
     def infer_batch(
-        self, frames: Sequence[bytes], partial: Sequence[bool], checkpoints: Sequence[Checkpoint]
+        self,
+        frames: Sequence[bytes | Decoded],
+        partial: Sequence[bool],
+        checkpoints: Sequence[Checkpoint],
     ) -> Sequence[Answer | FpcodecError]:
         """Decode frames, recover what is missing, run the head.
 
         Args:
-            frames: The bytes of each frame.
+            frames: The bytes of each frame, or its integers.
             partial: Which of them may end early or be damaged.
             checkpoints: Called between the stages, one for each frame; what it raises ends that
                 frame's work.
@@ -68,7 +71,7 @@ class Halves:
             return [lost] * len(jobs)
         try:
             answers = half.infer_batch(
-                [job.frame for job in jobs],
+                [job.decoded or job.frame for job in jobs],
                 [job.partial for job in jobs],
                 [self._checkpoint(job, start_s) for job in jobs],
             )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fpcodec.codecs.base import Decoded
+
 Outcome = bytes | Exception
 """A serialised ``InferResponse``, or why there is none: a ``FpcodecError``, or an
 ``UnexpectedFailure`` that no client may read."""
@@ -17,12 +19,14 @@ class Job:
         stream_id: Of the profile that answers it.
         frame: The bytes of one ``.fpc`` frame.
         partial: Whether it may end early or be damaged.
+        decoded: The frame's integers, where they are known already: an inter frame's.
         seconds_left: Until nobody wants the answer, at the moment of handing over; None for never.
     """
 
     stream_id: bytes
     frame: bytes
     partial: bool = False
+    decoded: Decoded | None = None
     seconds_left: float | None = None
 
     @property

@@ -17,19 +17,22 @@ from fpcodec.errors import (
     FpcodecError,
     InputError,
     LimitExceeded,
+    NeedsRefresh,
     Overloaded,
     Unavailable,
 )
 from fpcodec.status import to_wire
 from fpcodec.v1 import codec_pb2
+from fpcodec.video import is_inter
 from fpcodec_server.calls import current_call
-from fpcodec_server.catalog import Catalog
+from fpcodec_server.catalog import Catalog, ServedProfile
 from fpcodec_server.dispatcher import Dispatcher
 from fpcodec_server.jobs import Job
 from fpcodec_server.observer import Observer
 from fpcodec_server.stream_frames import stream_frame
 from fpcodec_server.streams import ByteBudget, Stream, StreamLimits
 from fpcodec_server.streams import Infer as InferFrame
+from fpcodec_server.video import StreamVideo
 
 SERVICE_NAME = "fpcodec.v1.CodecService"
 FRAME_VERSIONS = (VERSION,)
@@ -153,12 +156,18 @@ class CodecServicer:
     ) -> codec_pb2.InferResponse:
         """Detect objects behind one frame; see codec.proto."""
         left_s = context.time_remaining()
+        catalog, _ = self._require_open()
+        frame = request.frame
+        if is_inter(frame):
+            raise NeedsRefresh(
+                "an inter frame leans on the one before, and a call of its own has none; send it "
+                "in an InferStream call, or send a frame that stands for itself"
+            )
+        profile = catalog.of_frame(frame)
+        job = Job(profile.stream_id, frame, request.partial)
+        seconds_left = self._deadline_s if left_s is None else left_s
         return await self._infer(
-            request.frame,
-            request.partial,
-            request.request_id,
-            self._client_of(context),
-            self._deadline_s if left_s is None else left_s,
+            job, profile, request.request_id, self._client_of(context), seconds_left
         )
 
     async def InferStream(
@@ -166,12 +175,15 @@ class CodecServicer:
     ) -> AsyncIterator[codec_pb2.InferStreamResponse]:
         """Detect objects behind many frames; see codec.proto."""
         client = self._client_of(context)
+        video = StreamVideo(lambda frame: self._require_open()[0].of_frame(frame), self._limits)
 
         async def infer(
             frame: bytes, partial: bool, request_id: str, seconds_left: float | None
         ) -> codec_pb2.InferResponse:
             with stream_frame(request_id, len(frame)) as note:
-                response = await self._infer(frame, partial, request_id, client, seconds_left)
+                profile, decoded = await video.read(frame, partial)
+                job = Job(profile.stream_id, frame, partial, decoded)
+                response = await self._infer(job, profile, request_id, client, seconds_left)
                 note.response = response
                 return response
 
@@ -211,27 +223,25 @@ class CodecServicer:
 
     async def _infer(
         self,
-        frame: bytes,
-        partial: bool,
+        job: Job,
+        profile: ServedProfile,
         request_id: str,
         client: str,
         seconds_left: float | None,
     ) -> codec_pb2.InferResponse:
-        catalog, dispatcher = self._require_open()
+        _, dispatcher = self._require_open()
         if len(request_id.encode()) > MAX_REQUEST_ID_BYTES:
             raise InputError(
                 f"the request id is longer than {MAX_REQUEST_ID_BYTES} bytes; use a shorter one"
             )
-        if len(frame) > self._limits.max_frame_bytes:
+        if len(job.frame) > self._limits.max_frame_bytes:
             raise LimitExceeded(
-                f"the frame has {len(frame)} bytes, the server's limit is "
+                f"the frame has {len(job.frame)} bytes, the server's limit is "
                 f"{self._limits.max_frame_bytes}; send fewer levels or a lower quality"
             )
-        profile = catalog.of_frame(frame)
         call = current_call()
         if call is not None:
             call.profile = profile.name
-        job = Job(profile.stream_id, frame, partial)
         response = await dispatcher.answer(job, client, seconds_left)
         response.request_id = request_id
         return response

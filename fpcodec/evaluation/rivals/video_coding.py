@@ -46,14 +46,14 @@ def encode_still(codec: str, frame: Frame, qp: int, preset: str | None = None) -
     _check(codec, frame, qp)
     options = _options(codec, qp, preset or PRESETS[codec])
     layout = "gray10le" if codec == "x265" else "yuv420p10le"
-    context = _context(f"lib{codec}", "w")
+    context = open_coder(f"lib{codec}", "w")
     context.height, context.width = frame.shape
     context.pix_fmt = layout
     context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
     context.options = dict(options)
     try:
         packets = [*context.encode(_video_frame(frame, layout)), *context.encode(None)]
-    except _av().error.FFmpegError as error:
+    except load_av().error.FFmpegError as error:
         raise InputError(f"{codec} cannot code {frame.shape} at qp {qp}: {error}") from error
     return b"".join(bytes(packet) for packet in packets)
 
@@ -71,14 +71,14 @@ def decode_still(codec: str, data: bytes) -> Frame:
     """
     if codec not in QP_RANGES:
         raise InputError(f"video codec {codec!r} is not one of {', '.join(QP_RANGES)}")
-    context = _context({"x265": "hevc", "svtav1": "libdav1d"}[codec], "r")
+    context = open_coder({"x265": "hevc", "svtav1": "libdav1d"}[codec], "r")
     context.thread_count = 1
     frames: list[Any] = []
     try:
         for packet in [*context.parse(data), *context.parse(b"")]:
             frames += context.decode(packet)
         frames += context.decode(None)
-    except _av().error.FFmpegError as error:
+    except load_av().error.FFmpegError as error:
         raise FormatError(f"{len(data)} bytes are not a {codec} picture: {error}") from error
     if len(frames) != 1 or frames[0].format.name not in ("gray10le", "yuv420p10le"):
         raise FormatError(f"{len(data)} bytes hold no single 10-bit {codec} picture")
@@ -109,7 +109,7 @@ def _options(codec: str, qp: int, preset: str) -> Mapping[str, str]:
 
 def _video_frame(frame: Frame, layout: str) -> Any:
     height, width = frame.shape
-    video = _av().VideoFrame(width, height, layout)
+    video = load_av().VideoFrame(width, height, layout)
     for index, plane in enumerate(video.planes):
         rows = np.full((plane.height, plane.line_size // 2), _NEUTRAL_CHROMA, "<u2")
         if index == 0:
@@ -119,8 +119,13 @@ def _video_frame(frame: Frame, layout: str) -> Any:
     return video
 
 
-def _context(name: str, mode: str) -> Any:
-    av = _av()
+def open_coder(name: str, mode: str) -> Any:
+    """A coder (``w``) or decoder (``r``) by its name in FFmpeg.
+
+    Raises:
+        MissingDependency: PyAV is not installed, or lacks it.
+    """
+    av = load_av()
     try:
         return av.CodecContext.create(name, mode)
     except (ValueError, av.error.FFmpegError) as error:
@@ -129,7 +134,12 @@ def _context(name: str, mode: str) -> Any:
         ) from error
 
 
-def _av() -> Any:
+def load_av() -> Any:
+    """PyAV, quiet.
+
+    Raises:
+        MissingDependency: It is not installed.
+    """
     # SVT-AV1 writes its settings to stderr unless this is in the environment when it starts.
     os.environ.setdefault("SVT_LOG", "0")
     try:
