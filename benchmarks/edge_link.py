@@ -4,12 +4,13 @@
         --out benchmarks/results/edge_link.json
     python benchmarks/edge_link_plot.py benchmarks/results/edge_link.json
 
-Two runs over the same link, one after the other: the parts of ``fpcodec edge`` sending frames, and
-the same parts sending WebP at the network's input size to a server that runs the whole detector.
-The clip is shown at its own speed, again for every step, so that all steps see the same images.
-Answers are compared with the unsplit detector's on the same image (F1 at IoU 0.5, boxes of 0.3 and
-more): ``answered_f1`` over the frames that were answered, ``live_f1`` over all images, with the
-answer that is there one latency bound later, about it or else about the newest image before it.
+Runs over the same link, one after the other: the parts of ``fpcodec edge`` sending frames, sending
+frames that lean on the one before, and sending WebP at the network's input size to a server that
+runs the whole detector. The clip is shown at its own speed, again for every step, so that all steps
+see the same images. Answers are compared with the unsplit detector's on the same image (F1 at IoU
+0.5, boxes of 0.3 and more): ``answered_f1`` over the frames that were answered, ``live_f1`` over
+all images, with the answer that is there one latency bound later, about it or else about the newest
+image before it.
 
 In namespaces (root and /dev/net/tun) the link carries IP packets, delays and loses them; elsewhere
 a TCP relay stands in. ``measure`` starts ``serve`` and ``camera`` by itself.
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -41,6 +43,7 @@ from fpcodec.evaluation.agreement import agreement, total_agreement
 from fpcodec.evaluation.environment import Environment
 from fpcodec.profile import Profile
 from fpcodec.split import EdgeHalf
+from fpcodec.video import VideoEdgeHalf
 from fpcodec_edge import Camera, RateController, RateTarget, StreamClient
 from fpcodec_edge.recording import JsonLines
 from fpcodec_edge.sources import Paced, SourceImage, open_source
@@ -49,7 +52,7 @@ from fpcodec_server import CodecServer, serve
 STEPS = ((4e6, 0.0), (1e6, 0.0), (256e3, 0.0), (64e3, 0.0), (2e6, 0.02))
 """Bit/s and share of packets lost, one after the other."""
 
-WAYS = ("features", "webp")
+WAYS = ("features", "inter", "webp")
 PORT = 50061
 GO = "go"
 
@@ -108,7 +111,8 @@ def run_camera(options: argparse.Namespace) -> None:
     if options.way == "webp":
         encoder = PictureEncoder(profile.open_detector("edge", options.threads))
     else:
-        encoder = EdgeHalf(profile, threads=options.threads)
+        half = VideoEdgeHalf if options.way == "inter" else EdgeHalf
+        encoder = half(profile, threads=options.threads)
     encoder.encode(source.images[0].image, quality=0.5)  # pays for the first run's set-up
     target = RateTarget(latency_s=options.latency_s, quality=options.quality)
     with (
@@ -278,7 +282,7 @@ def _thousandth(value: float | None) -> float | None:
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Both ways over the link, and a file of what happened."""
+    """All ways over the link, and a file of what happened."""
     profile = Profile.load(options.profile)
     clip = Repeated(options.video, tuple(options.shown), 1)
     detector = profile.open_detector("both", options.threads)
@@ -296,6 +300,8 @@ def measure(options: argparse.Namespace) -> None:
         for way in WAYS:
             run = run_way(way, options, plan, Path(folder))
             ways[way] = tell_way(run, plan, references, profile.labels, options.latency_s)
+            # Whatever else the machine does makes every way slower.
+            ways[way]["load_average"] = round(os.getloadavg()[1], 2)
             kind = run["link"]
             for row in ways[way]["steps"]:
                 print(way, json.dumps(row), flush=True)

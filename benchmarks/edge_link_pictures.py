@@ -21,24 +21,12 @@ from fpcodec.evaluation.rivals.pictures import (
     detect_in_picture,
 )
 from fpcodec.profile import Profile
+from fpcodec.pyramid import Pyramid
 from fpcodec.split import EncodedFrame, ServerAnswer
 from fpcodec_server.halves import Halves
 
 _SIZE = struct.Struct("<HH")
 """Before the picture: the original image's width and height, which boxes are in."""
-
-
-class PictureFrame(EncodedFrame):
-    """A WebP file in a frame's place; ``quality`` is WebP's by 100."""
-
-    def __init__(self, data: bytes, quality: int, encode_ms: float) -> None:
-        super().__init__(data, {"picture": len(data)}, {"encode": encode_ms}, None)  # type: ignore[arg-type]
-        object.__setattr__(self, "_quality", quality)
-
-    @property
-    def quality(self) -> float:
-        """WebP's, in [0, 1]."""
-        return float(self._quality) / 100  # type: ignore[attr-defined]
 
 
 class PictureEncoder:
@@ -50,6 +38,7 @@ class PictureEncoder:
 
     def __init__(self, detector: Detector) -> None:
         self._detector, self._last = detector, 50
+        self._no_pyramid = Pyramid(detector.spec, {}, detector.geometry((1, 1)))
 
     def encode(
         self,
@@ -69,7 +58,9 @@ class PictureEncoder:
         else:
             best, found = self._at(picture, round(100 * (quality or 0.0)))
         data = _SIZE.pack(width, height) + found
-        return PictureFrame(data, best, 1000 * (time.perf_counter() - start_s))
+        encode_ms = 1000 * (time.perf_counter() - start_s)
+        sizes, times = {"picture": len(data)}, {"encode": encode_ms}
+        return EncodedFrame(data, sizes, times, self._no_pyramid, best / 100)
 
     def _within(self, picture: Image, max_bytes: int) -> tuple[int, bytes]:
         """The best quality that fits; a few files, as images of a camera resemble each other."""

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-COLOURS = {"features": "#0072b2", "webp": "#d55e00"}
-NAMES = {"features": "features (.fpc)", "webp": "WebP"}
+COLOURS = {"features": "#0072b2", "inter": "#009e73", "webp": "#d55e00"}
+NAMES = {"features": "frames", "inter": "frames that lean on the one before", "webp": "WebP"}
 WINDOW_S = 2.0
 """Agreement is averaged over so long, or its curve would be a comb."""
 

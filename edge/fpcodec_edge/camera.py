@@ -341,7 +341,8 @@ class Camera:
     ) -> None:
         """Send a frame again where that is of use, or count it as failed."""
         gone = isinstance(error, Unavailable | Timeout)
-        again = again or gone or isinstance(error, Overloaded)
+        # By the time it came again, the server would not have the frame that it leans on.
+        again = (again or gone or isinstance(error, Overloaded)) and not is_inter(frame.data)
         kept = again and self._backlog.lose(
             frame,
             to_disk=gone,
