@@ -22,6 +22,7 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -283,6 +284,8 @@ def _thousandth(value: float | None) -> float | None:
 
 def measure(options: argparse.Namespace) -> None:
     """All ways over the link, and a file of what happened."""
+    # What was started ends with this process, however it is told to end.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
     profile = Profile.load(options.profile)
     clip = Repeated(options.video, tuple(options.shown), 1)
     detector = profile.open_detector("both", options.threads)
