@@ -4,12 +4,13 @@
         --out benchmarks/results/edge_link.json
     python benchmarks/edge_link_plot.py benchmarks/results/edge_link.json
 
-Two runs over the same link, one after the other: the parts of ``fpcodec edge`` sending frames, and
-the same parts sending WebP at the network's input size to a server that runs the whole detector.
-The clip is shown at its own speed, again for every step, so that all steps see the same images.
-Answers are compared with the unsplit detector's on the same image (F1 at IoU 0.5, boxes of 0.3 and
-more): ``answered_f1`` over the frames that were answered, ``live_f1`` over all images, with the
-newest answer that is there one latency bound after the image.
+Runs over the same link, one after the other: the parts of ``fpcodec edge`` sending frames, sending
+frames that lean on the one before, and sending WebP at the network's input size to a server that
+runs the whole detector. The clip is shown at its own speed, again for every step, so that all steps
+see the same images. Answers are compared with the unsplit detector's on the same image (F1 at IoU
+0.5, boxes of 0.3 and more): ``answered_f1`` over the frames that were answered, ``live_f1`` over
+all images, with the answer that is there one latency bound later, about it or else about the newest
+image before it.
 
 In namespaces (root and /dev/net/tun) the link carries IP packets, delays and loses them; elsewhere
 a TCP relay stands in. ``measure`` starts ``serve`` and ``camera`` by itself.
@@ -19,7 +20,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -41,6 +44,7 @@ from fpcodec.evaluation.agreement import agreement, total_agreement
 from fpcodec.evaluation.environment import Environment
 from fpcodec.profile import Profile
 from fpcodec.split import EdgeHalf
+from fpcodec.video import VideoEdgeHalf
 from fpcodec_edge import Camera, RateController, RateTarget, StreamClient
 from fpcodec_edge.recording import JsonLines
 from fpcodec_edge.sources import Paced, SourceImage, open_source
@@ -49,7 +53,7 @@ from fpcodec_server import CodecServer, serve
 STEPS = ((4e6, 0.0), (1e6, 0.0), (256e3, 0.0), (64e3, 0.0), (2e6, 0.02))
 """Bit/s and share of packets lost, one after the other."""
 
-WAYS = ("features", "webp")
+WAYS = ("features", "inter", "webp")
 PORT = 50061
 GO = "go"
 
@@ -108,7 +112,8 @@ def run_camera(options: argparse.Namespace) -> None:
     if options.way == "webp":
         encoder = PictureEncoder(profile.open_detector("edge", options.threads))
     else:
-        encoder = EdgeHalf(profile, threads=options.threads)
+        half = VideoEdgeHalf if options.way == "inter" else EdgeHalf
+        encoder = half(profile, threads=options.threads)
     encoder.encode(source.images[0].image, quality=0.5)  # pays for the first run's set-up
     target = RateTarget(latency_s=options.latency_s, quality=options.quality)
     with (
@@ -175,13 +180,15 @@ def to_detections(found: Sequence[dict[str, Any]], labels: Sequence[str]) -> Det
 
 
 def tell_step(
-    step: LinkStep, lines: list[dict[str, Any]], live: list[tuple[Detections, Detections]],
+    step: LinkStep, begin_s: float, lines: list[dict[str, Any]],
+    live: list[tuple[Detections, Detections]],
     references: Sequence[Detections], labels: Sequence[str], latency_s: float,
 ) -> dict[str, Any]:  # fmt: skip
     """What happened in one step.
 
     Args:
         step: The link's.
+        begin_s: When it began, in the source's time.
         lines: Of the images that were captured in it.
         live: For each of these images the reference and what was known in time.
         references: The unsplit detector's, by image of the clip.
@@ -204,7 +211,10 @@ def tell_step(
         "latency_p50_ms": round(float(np.percentile(times_ms, 50)), 1),
         "latency_p95_ms": round(float(np.percentile(times_ms, 95)), 1),
         "latency_max_ms": round(float(times_ms.max()), 1),
-        "late_percent": round(100 * float(np.mean(times_ms > 1000 * latency_s)), 2),
+        "late": sum(x["latency_ms"] > 1000 * latency_s for x in answered),
+        "late_in_first_second": sum(
+            x["latency_ms"] > 1000 * latency_s and x["time_s"] < begin_s + 1 for x in answered
+        ),
         "longest_gap_s": round(float(gaps_s.max()), 3),
         "mean_bytes": round(float(np.mean([x["bytes"] for x in answered] or [np.nan])), 1),
         "mean_quality": round(float(np.mean([x["quality"] for x in answered] or [np.nan])), 3),
@@ -231,8 +241,8 @@ def tell_way(
         end_s = begin_s + step.seconds - 1e-3
         inside = [i for i, x in enumerate(lines) if begin_s - 1e-3 <= x["time_s"] < end_s]
         steps.append(tell_step(
-            step, [lines[i] for i in inside], [live[i] for i in inside], references, labels,
-            latency_s,
+            step, begin_s, [lines[i] for i in inside], [live[i] for i in inside], references,
+            labels, latency_s,
         ))  # fmt: skip
         begin_s += step.seconds
     return {
@@ -251,21 +261,20 @@ def tell_way(
 def _known_in_time(
     lines: Sequence[dict[str, Any]], labels: Sequence[str], latency_s: float
 ) -> list[Detections]:
-    """For each image the newest answer that is there one bound after it."""
-    answers = sorted(
-        (x["time_s"] + x["latency_ms"] / 1000, x["frame"], x["detections"])
-        for x in lines
-        if "detections" in x
-    )
-    known, newest, at = [], (-1, to_detections([], labels)), 0
-    for line in lines:
-        while at < len(answers) and answers[at][0] <= line["time_s"] + latency_s:
-            _, frame, found = answers[at]
-            # An answer is of no use for an image before the one it is about.
-            if frame > newest[0]:
-                newest = frame, to_detections(found, labels)
-            at += 1
-        known.append(newest[1])
+    """For each image, in order, what is known of it one bound later.
+
+    That is the answer about it, or about the newest image before it that is there by then: an
+    answer about a later image says what came after it.
+    """
+    arrivals_s = [
+        x["time_s"] + x["latency_ms"] / 1000 if "detections" in x else float("inf") for x in lines
+    ]
+    known = []
+    for index, line in enumerate(lines):
+        due_s = line["time_s"] + latency_s
+        there = (k for k in range(index, -1, -1) if arrivals_s[k] <= due_s)
+        newest = next(there, None)
+        known.append(to_detections([] if newest is None else lines[newest]["detections"], labels))
     return known
 
 
@@ -274,7 +283,9 @@ def _thousandth(value: float | None) -> float | None:
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Both ways over the link, and a file of what happened."""
+    """All ways over the link, and a file of what happened."""
+    # What was started ends with this process, however it is told to end.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
     profile = Profile.load(options.profile)
     clip = Repeated(options.video, tuple(options.shown), 1)
     detector = profile.open_detector("both", options.threads)
@@ -292,6 +303,8 @@ def measure(options: argparse.Namespace) -> None:
         for way in WAYS:
             run = run_way(way, options, plan, Path(folder))
             ways[way] = tell_way(run, plan, references, profile.labels, options.latency_s)
+            # Whatever else the machine does makes every way slower.
+            ways[way]["load_average"] = round(os.getloadavg()[1], 2)
             kind = run["link"]
             for row in ways[way]["steps"]:
                 print(way, json.dumps(row), flush=True)

@@ -21,24 +21,12 @@ from fpcodec.evaluation.rivals.pictures import (
     detect_in_picture,
 )
 from fpcodec.profile import Profile
+from fpcodec.pyramid import Pyramid
 from fpcodec.split import EncodedFrame, ServerAnswer
 from fpcodec_server.halves import Halves
 
 _SIZE = struct.Struct("<HH")
 """Before the picture: the original image's width and height, which boxes are in."""
-
-
-class PictureFrame(EncodedFrame):
-    """A WebP file in a frame's place; ``quality`` is WebP's by 100."""
-
-    def __init__(self, data: bytes, quality: int, encode_ms: float) -> None:
-        super().__init__(data, {"picture": len(data)}, {"encode": encode_ms}, None)  # type: ignore[arg-type]
-        object.__setattr__(self, "_quality", quality)
-
-    @property
-    def quality(self) -> float:
-        """WebP's, in [0, 1]."""
-        return float(self._quality) / 100  # type: ignore[attr-defined]
 
 
 class PictureEncoder:
@@ -49,7 +37,8 @@ class PictureEncoder:
     """
 
     def __init__(self, detector: Detector) -> None:
-        self._detector = detector
+        self._detector, self._last = detector, 50
+        self._no_pyramid = Pyramid(detector.spec, {}, detector.geometry((1, 1)))
 
     def encode(
         self,
@@ -59,24 +48,41 @@ class PictureEncoder:
         levels: Sequence[str] | None = None,
         max_bytes: int | None = None,
     ) -> EncodedFrame:
-        """See ``FrameEncoder.encode``; a budget is searched by halving, with real files."""
+        """See ``FrameEncoder.encode``; a budget is searched with real files."""
         start_s = time.perf_counter()
         height, width = image.shape[:2]
         picture = content_picture(image, self._detector.geometry((width, height)))
-        best, found = (0, b"") if quality is None else self._at(picture, round(100 * quality))
         if max_bytes is not None:
-            low, high = 0, 100
-            while low <= high:
-                middle = (low + high) // 2
-                tried = self._at(picture, middle)
-                if len(tried[1]) + _SIZE.size <= max_bytes:
-                    (best, found), low = tried, middle + 1
-                else:
-                    high = middle - 1
-            if not found:
-                raise InputError(f"{max_bytes} bytes are below the smallest picture")
+            best, found = self._within(picture, max_bytes - _SIZE.size)
+            self._last = best
+        else:
+            best, found = self._at(picture, round(100 * (quality or 0.0)))
         data = _SIZE.pack(width, height) + found
-        return PictureFrame(data, best, 1000 * (time.perf_counter() - start_s))
+        encode_ms = 1000 * (time.perf_counter() - start_s)
+        sizes, times = {"picture": len(data)}, {"encode": encode_ms}
+        return EncodedFrame(data, sizes, times, self._no_pyramid, best / 100)
+
+    def _within(self, picture: Image, max_bytes: int) -> tuple[int, bytes]:
+        """The best quality that fits; a few files, as images of a camera resemble each other."""
+        low, high, found = -1, 101, b""
+        quality, step = self._last, 1
+        while high - low > 1:
+            data = self._at(picture, quality)[1]
+            if len(data) <= max_bytes:
+                low, found = quality, data
+            else:
+                high = quality
+            # Away from the last quality in growing steps, until it lies between two.
+            if low < 0:
+                quality, step = max(high - step, 0), 2 * step
+            elif high > 100:
+                quality, step = min(low + step, 100), 2 * step
+            else:
+                quality = (low + high) // 2
+        if low < 0:
+            self._last = 0
+            raise InputError(f"{max_bytes} bytes are below the smallest picture")
+        return low, found
 
     def _at(self, picture: Image, quality: int) -> tuple[int, bytes]:
         return quality, PictureFormat("webp", quality).encode(picture)

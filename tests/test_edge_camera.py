@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from camera_kit import FakeEncoder, Pictures, Rig
@@ -20,6 +22,7 @@ from stream_kit import (
 from wire_kit import LoopThread, free_port
 
 from fpcodec import errors
+from fpcodec.split import EncodedFrame
 from fpcodec.v1 import codec_pb2
 from fpcodec_edge import CameraOptions, RateTarget, Spool, StreamClient, StreamOptions
 from fpcodec_edge.retry import RetryPolicy
@@ -162,6 +165,25 @@ def test_the_spool_keeps_frames_while_offline_and_sends_them_in_order_after_a_re
     assert len(rig.levels.observed) == 3
 
 
+def test_a_busy_server_costs_the_spool_nothing(loop_thread: LoopThread, tmp_path: Path) -> None:
+    refused: list[int] = []
+
+    async def busy_at_first(frame: ArrivedFrame) -> Outcome:
+        if len(refused) < 20:
+            refused.append(frame.frame_id)
+            return codec_pb2.FrameError(name="Overloaded", message="busy", retry_after_ms=1)
+        return await answer_one_box(frame)
+
+    spool = Spool(tmp_path, 10**6)
+    for number in range(4):
+        spool.put(b"frame", {"frame": number})
+    with stream_server(loop_thread, StreamServicer(busy_at_first)) as server:
+        rig = Rig(stream_client(server), Pictures(0), spool=spool)
+        rig.run()
+    assert rig.tally.answered == 4
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_full_spool_and_a_damaged_file_are_counted(
     loop_thread: LoopThread, tmp_path: Path
 ) -> None:
@@ -196,6 +218,30 @@ def test_what_is_in_flight_goes_to_the_spool_when_the_connection_is_lost(
     thread.join(10)
     assert rig.tally.spooled > 0
     assert rig.tally.answered == 0
+    rig.check()
+
+
+def test_frames_that_lean_on_a_lost_one_are_not_kept(
+    loop_thread: LoopThread, tmp_path: Path
+) -> None:
+    async def never(frame: ArrivedFrame) -> Outcome:
+        return None
+
+    class Leaning(FakeEncoder):
+        def encode(self, *arguments: Any, **options: Any) -> EncodedFrame:
+            made = super().encode(*arguments, **options)
+            return replace(made, data=made.data[:3] + bytes([2]) + made.data[4:])
+
+    source = Pictures(1)
+    with stream_server(loop_thread, StreamServicer(never)) as server:
+        rig = Rig(stream_client(server), source, Leaning(), spool=Spool(tmp_path, 10**6))
+        thread = threading.Thread(target=rig.run)
+        thread.start()
+        while not server.servicer.frames:
+            time.sleep(0.005)
+    thread.join(10)
+    assert dict(rig.tally.failed) == {"Unavailable": 1}
+    assert rig.tally.spooled == 0
     rig.check()
 
 

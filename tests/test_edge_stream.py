@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -237,6 +238,16 @@ def test_a_frame_above_the_servers_limit_is_not_sent(loop_thread: LoopThread) ->
         client.wait_tried(5)
         with pytest.raises(errors.LimitExceeded, match="100000"):
             client.send(bytes(100_001))
+
+
+def test_closing_does_not_wait_for_a_server_that_never_speaks() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = StreamClient(f"127.0.0.1:{silent.getsockname()[1]}", bytes(32))
+        client.start()
+        time.sleep(0.1)
+        start_s = time.monotonic()
+        client.close()
+        assert time.monotonic() - start_s < 2
 
 
 def test_closing_fails_what_is_in_flight(loop_thread: LoopThread) -> None:

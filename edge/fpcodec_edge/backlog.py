@@ -81,13 +81,16 @@ class Backlog:
         self._accounts.unspooled()
         return True
 
-    def lose(self, frame: CodedFrame, *, to_disk: bool, in_memory: bool) -> bool:
+    def lose(
+        self, frame: CodedFrame, *, to_disk: bool, in_memory: bool, counts: bool = True
+    ) -> bool:
         """Take back a frame that did not arrive, if it may be sent again.
 
         Args:
             frame: With the attempts that were made.
             to_disk: Whether it may wait on disk, where there is a spool.
             in_memory: Whether it may wait in memory.
+            counts: Whether the attempt may have failed for the frame's own sake.
 
         Returns:
             False where it has had all its attempts, or may wait nowhere: it has failed then.
@@ -95,7 +98,8 @@ class Backlog:
         if frame.attempts >= self._max_attempts:
             return False
         if frame.sequence is not None:
-            self._attempts[frame.sequence] = frame.attempts
+            # It waits on disk anyway: a server that is busy or away says nothing against it.
+            self._attempts[frame.sequence] = frame.attempts - (0 if counts else 1)
         elif to_disk and self._spool is not None:
             self.spool(replace(frame, attempts=0))
         elif in_memory:

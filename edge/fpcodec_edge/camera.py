@@ -341,9 +341,13 @@ class Camera:
     ) -> None:
         """Send a frame again where that is of use, or count it as failed."""
         gone = isinstance(error, Unavailable | Timeout)
-        again = again or gone or isinstance(error, Overloaded)
+        # By the time it came again, the server would not have the frame that it leans on.
+        again = (again or gone or isinstance(error, Overloaded)) and not is_inter(frame.data)
         kept = again and self._backlog.lose(
-            frame, to_disk=gone, in_memory=again and not self._source.is_live
+            frame,
+            to_disk=gone,
+            in_memory=not self._source.is_live,
+            counts=not isinstance(error, Unavailable | Overloaded),
         )
         if not kept and self._backlog.settle(frame):
             self.accounts.failed(frame.facts, error, name)

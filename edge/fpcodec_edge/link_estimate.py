@@ -13,6 +13,9 @@ _LEAST_BUSY_S = 0.004
 """A link that was busy for less was not slower than this: clocks and threads jitter."""
 
 _OVERDUE_S = 0.02
+_HELD_S, _HELD_SHARE = 0.04, 0.5
+"""An answer is overdue after so long, or so much of the time that its frame should have taken."""
+
 _PINGS, _PING_S, _PING_SOON_S, _SUSPICIOUS = 3, 5.0, 1.0, 0.6
 """How many pings count, seconds between them, seconds where the goodput fell by so much since."""
 
@@ -85,6 +88,16 @@ class LinkEstimate:
         if overdue_s < _OVERDUE_S:
             return self._bps
         return max(_MIN_BPS, min(self._bps, 8 * first.frame_bytes / overdue_s))
+
+    def is_overdue(self, now_s: float) -> bool:
+        """Whether an answer should long be there: what is sent now would only wait behind it."""
+        if not self._flying:
+            return False
+        first = next(iter(self._flying.values()))
+        busy_s = 8 * first.frame_bytes / self._bps
+        begun_s = max(first.sent_s + self.round_trip_s, self._delivered_s)
+        late_s = now_s - begun_s - self._server_s - busy_s
+        return late_s > max(_HELD_S, _HELD_SHARE * busy_s)
 
     def free_at_s(self, now_s: float) -> float:
         """When the link will have taken in all that was sent."""

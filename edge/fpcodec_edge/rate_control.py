@@ -127,7 +127,7 @@ class RateController:
             return False
         if not self.link.flying_bytes:
             return True
-        if self.link.free_at_s(now_s) > now_s + _BACKLOG_S:
+        if self.link.is_overdue(now_s) or self.link.free_at_s(now_s) > now_s + _BACKLOG_S:
             return False
         bps = self.link.goodput_bps(now_s)
         window_s = self.link.round_trip_s + self.link.server_s + 2 * self._transfer_s()
@@ -194,18 +194,22 @@ class RateController:
         """Frames per second to send: the source's, or fewer that are worth sending."""
         if self.fps is None:
             return None
-        wanted = min(self.target.worthwhile_bytes, self.target.max_frame_bytes or 1 << 60)
+        wanted = min(self.target.worthwhile_bytes, self._longest_bytes(now_s))
         if self._full_bytes is not None and not self._is_cut:
             wanted = min(wanted, self._full_bytes)
         affordable = self._usable_bps(now_s) / (8 * wanted)
         return min(self.fps, max(affordable, self.target.min_fps))
 
     def _budget_bytes(self, now_s: float) -> int:
-        usable_bps = self._usable_bps(now_s)
-        budgets = [self.link.goodput_bps(now_s) * self._transfer_s() / 8]
+        budget = self._longest_bytes(now_s)
         fps = self._planned_fps(now_s)
         if fps is not None:
-            budgets.append(usable_bps / (8 * fps))
+            budget = min(budget, self._usable_bps(now_s) / (8 * fps))
+        return max(round(budget), self.target.min_frame_bytes)
+
+    def _longest_bytes(self, now_s: float) -> float:
+        """What one frame may have, however seldom frames are sent."""
+        longest = self.link.goodput_bps(now_s) * self._transfer_s() / 8
         if self.target.max_frame_bytes is not None:
-            budgets.append(float(self.target.max_frame_bytes))
-        return max(round(min(budgets)), self.target.min_frame_bytes)
+            longest = min(longest, self.target.max_frame_bytes)
+        return max(longest, self.target.min_frame_bytes)

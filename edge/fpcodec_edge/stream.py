@@ -21,6 +21,7 @@ from fpcodec.errors import (
     LimitExceeded,
     ProfileError,
     Timeout,
+    TransportError,
     Unauthenticated,
     Unavailable,
 )
@@ -93,6 +94,7 @@ class StreamClient:
         self._serving = False
         self._measured_s: float | None = None
         self._stub: codec_pb2_grpc.CodecServiceStub | None = None
+        self._channel: grpc.Channel | None = None
         self._owed_since_s: float | None = None
         self._last_error: FpcodecError | None = None
         self._fatal: FpcodecError | None = None
@@ -238,6 +240,10 @@ class StreamClient:
         """End the connection; frames without an outcome fail, which ``poll`` still tells."""
         self._closed.set()
         self._give_up(Unavailable(f"this client of {self.address} was closed"))
+        with self._lock:
+            self._stub = None
+            if self._channel is not None:
+                self._channel.close()  # Ends a negotiation too.
         if self._thread.is_alive():
             self._thread.join()
 
@@ -265,6 +271,13 @@ class StreamClient:
             except FpcodecError as error:
                 streams = True  # The server that comes back may be a newer one.
                 self._lose(error)
+            except Exception as error:
+                if self._closed.is_set():  # gRPC's word for a closed channel is a ValueError.
+                    self._lose(Unavailable(f"this client of {self.address} was closed"))
+                    return
+                # A fault of this program: to go on without a word would lose every frame.
+                self._fatal = TransportError(f"the stream to {self.address} failed: {error!r}")
+                self._lose(self._fatal)
             failures = failures + 1 if self._connections == connections else 1
             self._tried.set()
             self.on_change()
@@ -275,7 +288,11 @@ class StreamClient:
     def _serve_once(self, streams: bool) -> None:
         """Connect, negotiate and serve; always raises."""
         channel = open_channel(self.address, self._security, _OPTIONS)
+        with self._lock:
+            self._channel = channel
         try:
+            if self._closed.is_set():
+                raise Unavailable(f"this client of {self.address} was closed")
             stub = codec_pb2_grpc.CodecServiceStub(channel)
             self._negotiate(stub)
             start_s = self._clock()
@@ -299,7 +316,8 @@ class StreamClient:
             connection.run()
         finally:
             with self._lock:
-                self._connection, self._stub, self._owed_since_s = None, None, None
+                self._connection, self._stub, self._channel = None, None, None
+                self._owed_since_s = None
                 self._serving = False
             channel.close()
 

@@ -114,7 +114,7 @@ class Stream:
         self._arriving: dict[int, _Arriving] = {}
         self._answers: asyncio.Queue[codec_pb2.InferStreamResponse | None] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._newest_id, self._unanswered = 0, 0
+        self._newest_id, self._unanswered, self._writing = 0, 0, 0
         self._closed, self._written = asyncio.Event(), asyncio.Event()
         self._fault: Exception | None = None
         self._heard_s = asyncio.get_running_loop().time()
@@ -147,8 +147,11 @@ class Stream:
             response = await self._answers.get()
             if response is None:
                 break
+            # The client may have read it, and begun a frame with its credit, before this goes on.
+            self._writing = 1
             yield response
             # Only now: a client that does not read its answers gets no more frames in.
+            self._writing = 0
             self._unanswered -= 1
             self._written.set()
         if self._fault is not None:
@@ -238,7 +241,7 @@ class Stream:
         expires_s = request.expires_after_ms / 1e3 or self._limits.expires_s
         frame = _Arriving(request.frame_id, request.request_id, loop.time() + expires_s)
         self._unanswered += 1
-        if self._unanswered > self._limits.credits:
+        if self._unanswered - self._writing > self._limits.credits:
             self._answer_error(
                 frame,
                 Overloaded(
