@@ -1,6 +1,6 @@
 """Makes the golden streams once; never over them: a format that changed is a new version.
 
-    python tests/make_golden_video.py tests/golden/video
+    python tests/make_golden_video.py tests/golden_streams
 
 writes, for each codec's golden profile, the frames of a stream, the integers that they decode to,
 and what is to be known of them.

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from core_kit import GOLDEN, backends, unpack_golden
+from core_kit import backends, unpack_golden
 from independent_video_decoder import Stream
 from make_golden import KINDS, digest
+from video_kit import STREAMS
 
 from fpcodec.codecs.base import Codec
 from fpcodec.profile import Profile
@@ -40,13 +41,13 @@ def codecs(folders: dict[str, Path]) -> dict[str, Codec]:
 
 
 def stream(kind: str) -> list[tuple[bytes, dict]]:
-    folder = GOLDEN / "video" / kind
+    folder = STREAMS / kind
     facts = json.loads((folder / "frames.json").read_text())
     return [((folder / f"{number}.fpc").read_bytes(), said) for number, said in facts.items()]
 
 
 def assert_integers(symbols, maps, kind: str, number: int) -> None:
-    with np.load(GOLDEN / "video" / kind / "integers.npz") as arrays:
+    with np.load(STREAMS / kind / "integers.npz") as arrays:
         keys = {key for key in arrays if key.startswith(f"{number:02}.")}
         assert keys == {f"{number:02}.symbols.{x}" for x in symbols} | {
             f"{number:02}.map.{x}" for x in maps
@@ -86,7 +87,7 @@ def test_bytes_decode_to_the_golden_integers(codecs, kind, backend, monkeypatch)
 def test_golden_integers_encode_to_the_bytes(codecs, kind, backend):
     coder, state = codecs[kind].coder, None
     frames = stream(kind)
-    with np.load(GOLDEN / "video" / kind / "integers.npz") as arrays:
+    with np.load(STREAMS / kind / "integers.npz") as arrays:
         for number, (frame, said) in enumerate(frames):
             if not said["inter"]:
                 state = StreamState.of_refresh(coder, coder.read(frame), frame)
@@ -141,14 +142,14 @@ CHILD = """
 import json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from core_kit import GOLDEN
+from video_kit import STREAMS
 from make_golden import KINDS, digest
 from fpcodec.profile import Profile
 from fpcodec.video import VideoDecoder
 out = {}
 for kind, folder in zip(KINDS, sys.argv[2:]):
     decoder = VideoDecoder(Profile.load(Path(folder)).codec)
-    for path in sorted((GOLDEN / "video" / kind).glob("*.fpc")):
+    for path in sorted((STREAMS / kind).glob("*.fpc")):
         out[f"{kind}/{path.stem}"] = digest(decoder.decode(path.read_bytes()))
 print(json.dumps(out))
 """

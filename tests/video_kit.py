@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from core_kit import GEOMETRY, SPEC, make_pyramid
 
 from fpcodec.pyramid import ImageGeometry, Pyramid, PyramidSpec, derive
+
+STREAMS = Path(__file__).parent / "golden_streams"
 
 
 def clip(
