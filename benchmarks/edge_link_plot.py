@@ -46,7 +46,7 @@ def plot(result: Mapping[str, Any], out: Path) -> None:
         ylabel="F1", xlabel="s", ylim=(-0.03, 1.03),
         title="agreement with the unsplit detector, of what is known one bound after each image",
     )  # fmt: skip
-    rate.legend(loc="lower left", fontsize=9)
+    figure.legend(*rate.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.savefig(out, dpi=110)
     plt.close(figure)
 
