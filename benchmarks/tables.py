@@ -19,6 +19,7 @@ from typing import Any
 from codec_costs_table import codec_costs
 from learned_levels_table import key_chunks, progressive, recovery
 from markdown_tables import markdown
+from serving_tables import early_answers, edge_link, serving
 from training_losses_table import training_losses
 from video_tables import SECTIONS as VIDEO
 
@@ -38,7 +39,10 @@ from fpcodec.evaluation.results import bytes_at_drop, read_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "measurements.md")
+DOCUMENTS = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("edge", "measurements", "scaling")),
+)
 RUNS = (
     "yolox_nano_coco", "bccd", "tiny", "yolox_nano_learned", "bccd_learned", "tiny_learned",
 )  # fmt: skip
@@ -331,6 +335,9 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "ablation": ablation, "peers": peers, "sweeps": sweeps,
     "levels": levels, "speed": speed, "large": large,
     "codec costs": partial(codec_costs, [RESULTS / f"codec_costs_{x}.json" for x in COSTS]),
+    "serving": partial(serving, sorted(RESULTS.glob("serving_*.json"))),
+    "early answers": partial(early_answers, RESULTS / "early_answers.json"),
+    "edge link": partial(edge_link, RESULTS / "edge_link.json"),
     **{mark: partial(render, RESULTS / "video_yolox_nano") for mark, render in VIDEO.items()},
     "training losses": partial(training_losses, RESULTS / "training_losses"),
     **{

@@ -39,10 +39,10 @@ from fpcodec.video import VideoConfig
 VIDEO, ALONE = "video mode", "frame by frame"
 QUALITIES = {
     ALONE: (0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8),
-    VIDEO: (0.2, 0.35, 0.5, 0.65, 0.8, 0.95),
+    VIDEO: (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0),
 }
 CRFS = {"x264": (18, 23, 28, 33, 38), "x265": (18, 23, 28, 33, 38), "svtav1": (20, 30, 40, 50, 60)}
-LEVELS = (0.75, 0.8, 0.85, 0.9)
+LEVELS = (0.8, 0.85, 0.88, 0.9, 0.92)
 SCALES = (1.0, 0.75)
 
 
