@@ -12,14 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markdown_tables import markdown
 
 COLOURS = {"features": "#0072b2", "inter": "#009e73", "webp": "#d55e00"}
 NAMES = {"features": "frames", "inter": "frames that lean on the one before", "webp": "WebP"}
-HEADER = (
-    "link", "sent", "answers a second", "bytes", "ms, median", "p95", "most", "above the bound",
-    "longest gap, s", "F1",
-)  # fmt: skip
 WINDOW_S = 2.0
 """Agreement is averaged over so long, or its curve would be a comb."""
 
@@ -46,26 +41,9 @@ def plot(result: Mapping[str, Any], out: Path) -> None:
         ylabel="F1", xlabel="s", ylim=(-0.03, 1.03),
         title="agreement with the unsplit detector, of what is known one bound after each image",
     )  # fmt: skip
-    rate.legend(loc="lower left", fontsize=9)
+    figure.legend(*rate.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.savefig(out, dpi=110)
     plt.close(figure)
-
-
-def table(result: Mapping[str, Any]) -> str:
-    """One row per step and way."""
-    rows = []
-    for index, step in enumerate(next(iter(result["ways"].values()))["steps"]):
-        lossy = f", {100 * step['loss']:g} % lost" if step["loss"] else ""
-        for name, way in result["ways"].items():
-            told = way["steps"][index]
-            rows.append([
-                f"{step['bps'] / 1000:,.0f} kbit/s{lossy}", NAMES[name],
-                f"{told['answered'] / told['seconds']:.1f}", f"{told['mean_bytes']:,.0f}",
-                f"{told['latency_p50_ms']:.0f}", f"{told['latency_p95_ms']:.0f}",
-                f"{told['latency_max_ms']:.0f}", f"{told['late']}",
-                f"{told['longest_gap_s']:.2f}", f"{told['live_f1']:.3f}",
-            ])  # fmt: skip
-    return markdown(HEADER, rows, (0, 1))
 
 
 def _draw_way(name: str, way: Mapping[str, Any], rate: Any, latency: Any, agreement: Any) -> None:
@@ -106,7 +84,6 @@ def main() -> None:
     options = parser.parse_args()
     result = json.loads(options.result.read_text())
     plot(result, options.out or options.result.with_suffix(".png"))
-    print(table(result))
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def test_frames_are_spooled_without_a_server_and_sent_with_one(
     assert result.exit_code == 0, result.stderr
     first = json.loads(result.stdout.splitlines()[-1])["summary"]
     assert first["spooled"] + sum(first["dropped"].values()) == 5
-    assert first["spooled"] >= 3
+    assert first["spooled"] >= 1
     result = run(scenes, "--server", server, *common, "--limit", 1)
     assert result.exit_code == 0, result.stderr
     second = json.loads(result.stdout.splitlines()[-1])["summary"]

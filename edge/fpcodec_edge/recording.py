@@ -21,8 +21,12 @@ from fpcodec_edge.accounts import Recorder
 _TICKS_PER_S = 1000
 _BITS_PER_PIXEL = 0.15
 _TYPICAL_FPS = 25
-_ENCODERS = ("libopenh264", "mpeg4")
-"""The first that this PyAV has; neither is under the GPL."""
+_ENCODERS: dict[str, dict[str, str]] = {
+    "libopenh264": {},
+    "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"},
+    "mpeg4": {},
+}
+"""Encoders with their options; the first that this PyAV has is used. None is under the GPL."""
 
 
 class JsonLines:
@@ -147,9 +151,9 @@ class DrawnVideo:
             ) from error
 
     def _open_stream(self, width: int, height: int) -> Any:
-        for name in _ENCODERS:
+        for name, options in _ENCODERS.items():
             try:
-                stream = self._container.add_stream(name, rate=_TYPICAL_FPS)
+                stream = self._container.add_stream(name, rate=_TYPICAL_FPS, options=options)
             except (self._av.FFmpegError, ValueError):
                 continue
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
