@@ -23,7 +23,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,22 @@ async def closed_loop(stub: Any, frames: Sequence[bytes], seconds: float, caller
     dice = [random.Random(number) for number in range(callers)]  # noqa: S311
     await asyncio.gather(*(ask(rng) for rng in dice))
     return count / (time.perf_counter() - started)
+
+
+async def front_only(stub: Any, seconds: float, callers: int = 16) -> float:
+    """Calls per second whose frame is refused at its first byte: what front and hop can carry."""
+    end_s = time.perf_counter() + seconds
+    count = 0
+
+    async def ask() -> None:
+        nonlocal count
+        while time.perf_counter() < end_s:
+            with suppress(grpc.aio.AioRpcError):
+                await stub.Infer(codec_pb2.InferRequest(frame=b"?"), timeout=20)
+            count += 1
+
+    await asyncio.gather(*(ask() for _ in range(callers)))
+    return count / seconds
 
 
 async def open_loop(
@@ -152,6 +168,7 @@ async def measure(setting: Setting, frames: Sequence[bytes], options: Any) -> di
             stub = codec_pb2_grpc.CodecServiceStub(calls)
             await closed_loop(stub, frames, 1.0, setting.workers)  # warm
             alone = await overhead(stub, echoes.unary_unary(ECHO), frames, options.rounds)
+            front = await front_only(stub, options.seconds / 2)
             callers = 2 * setting.workers * setting.batch
             capacity = await closed_loop(stub, frames, options.seconds, callers)
             loads = []
@@ -165,6 +182,7 @@ async def measure(setting: Setting, frames: Sequence[bytes], options: Any) -> di
     return {
         **asdict(setting),
         "capacity_per_s": round(capacity, 2),
+        "front_per_s": round(front, 1),
         "deadline_ms": options.deadline_ms,
         "seconds_per_load": options.seconds,
         "overhead": alone,

@@ -22,7 +22,8 @@ def serving(paths: Sequence[Path]) -> str:
         f"{rows[0]['deadline_ms']:g} ms. Client, front and workers share the machine's cores.",
         load_table(rows),
         "One request after the other, in turn with echoes of the same bytes by a bare grpc.aio "
-        "server:",
+        "server; *refusals/s*: calls whose frame a worker refuses at its first byte, so what the "
+        "front, the hop to a worker and the client can carry:",
         overhead_table(rows),
         *sources(rows),
     ))  # fmt: skip
@@ -48,7 +49,7 @@ def load_table(rows: Sequence[Row]) -> str:
 def overhead_table(rows: Sequence[Row]) -> str:
     """What a request costs beside the work it asks for."""
     head = ("profile", "executor", "workers", "request ms", "stages ms", "the rest ms",
-            "of the request", "bare echo ms", "beyond the echo")  # fmt: skip
+            "of the request", "bare echo ms", "beyond the echo", "refusals/s")  # fmt: skip
     return markdown(head, [
         (
             row["profile_name"], row["executor"], f"{row['workers']}",
@@ -56,6 +57,7 @@ def overhead_table(rows: Sequence[Row]) -> str:
             f"{row['overhead']['overhead_percent']:.1f} %",
             f"{row['overhead']['bare_echo_ms']:.2f}",
             f"{row['overhead']['above_bare_echo_percent']:.1f} %",
+            f"{row['front_per_s']:,.0f}",
         )
         for row in rows if row["batch"] == 1
     ])  # fmt: skip
