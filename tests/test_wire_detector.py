@@ -36,7 +36,7 @@ def loop_thread() -> Iterator[LoopThread]:
 
 @pytest.fixture(scope="module")
 def server(profile: Profile, loop_thread: LoopThread) -> Iterator[CodecServer]:
-    server = CodecServer(profile, listen="127.0.0.1:0", threads=1)
+    server = CodecServer([profile], listen="127.0.0.1:0", threads=1)
     loop_thread.run(server.start(), timeout_s=60)
     yield server
     loop_thread.run(server.stop(0))

@@ -185,7 +185,7 @@ def test_profiles_are_changed_without_dropping_a_request(
             client.negotiate(bytes(32))
         assert client.negotiate(STREAM_ID).profile_name == "fake"
         stop.set()
-        assert all(load.result(30) > 3 for load in loads)
+        assert all(load.result(30) > 0 for load in loads)
 
 
 CHILD = """
