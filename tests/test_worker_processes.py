@@ -37,6 +37,8 @@ class MortalHalf:
                 os._exit(3)
             if frame == b"hang":
                 time.sleep(60)
+            if frame == b"long":
+                time.sleep(1)
             if frame.startswith(b"wait"):
                 time.sleep(0.05)
         names = {f"pid{os.getpid()}": "said"}
@@ -217,6 +219,31 @@ def test_workers_do_not_outlive_a_server_that_is_killed(tmp_path: Path) -> None:
     while Path(f"/proc/{worker}").exists() and _state(worker) != "Z":
         assert time.monotonic() < end_s
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_whole_group_fails_no_call_in_flight(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """As Ctrl-C sends one, and a service manager that ends a unit."""
+    script = tmp_path / "child.py"
+    script.write_text(CHILD)
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    with subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": paths}, start_new_session=True,
+    ) as server:  # fmt: skip
+        assert server.stdout is not None
+        assert server.stderr is not None
+        address = server.stdout.readline().strip()
+        with EdgeClient(address, deadline_s=20) as client, ThreadPoolExecutor(1) as threads:
+            client.infer(b"frame")
+            call = threads.submit(client.infer, b"long")
+            time.sleep(0.3)
+            os.killpg(server.pid, number)
+            assert len(call.result(20).detections) == 1
+        assert server.wait(20) == 0
+        assert server.stderr.read() == ""
 
 
 def _state(pid: int) -> str:

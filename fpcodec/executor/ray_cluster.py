@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -90,7 +92,17 @@ def _joined(cpus: int | None) -> tuple[Any, bool]:
     paths = os.pathsep.join(path for path in sys.path if path)
     ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=False,
              runtime_env={"env_vars": {"PYTHONPATH": paths}})  # fmt: skip
+    _keep_signals()
     return ray, True
+
+
+def _keep_signals() -> None:
+    """Give signals back to Python: Ray ends the process at SIGTERM with a trace of its stack."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        handler = signal.getsignal(number)
+        # Outside the main thread there is nothing to set.
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(number, handler)
 
 
 def _promised(ray: Any, reference: Any) -> Future[Any]:

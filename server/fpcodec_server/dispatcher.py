@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from fpcodec.errors import FpcodecError, InputError, Unavailable, WorkerLost
+from fpcodec.errors import InputError, Unavailable, WorkerLost
 from fpcodec.v1 import codec_pb2
 from fpcodec_server.admission import AdmissionQueue, Ticket
 from fpcodec_server.jobs import Job, Outcome
@@ -287,7 +287,7 @@ class _Slot:
             started_s = time.monotonic()
             try:
                 await self._worker.start()
-            except FpcodecError as error:
+            except Exception as error:
                 failures += 1
                 _log.error("a worker could not be replaced: %s", error)
                 continue

@@ -29,7 +29,7 @@ from fpcodec_server.operations import Operations
 from fpcodec_server.reflection import add_reflection
 from fpcodec_server.service import SERVICE_NAME, CodecServicer, Context
 from fpcodec_server.streams import StreamLimits
-from fpcodec_server.workers import EXECUTORS, Load, RemoteWorker, ThreadWorker, Worker, open_worker
+from fpcodec_server.workers import EXECUTORS, Load, ThreadWorker, Worker, make_worker
 
 if TYPE_CHECKING:
     from fpcodec.profile import Profile
@@ -214,7 +214,7 @@ class CodecServer:
         if self._executor == "threads":
             shared = functools.cache(load)
             return lambda: ThreadWorker(shared)
-        return lambda: RemoteWorker(load, lambda: open_worker(self._executor))
+        return lambda: make_worker(self._executor, load)
 
     def _on_ready(self, ready: bool) -> None:
         task = asyncio.get_running_loop().create_task(self._set_health(ready))

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
+import multiprocessing
 import signal
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import connection, parent_process
-from typing import Protocol
+from multiprocessing.connection import Connection
+from typing import Any, Protocol
 
 from fpcodec.errors import WorkerLost
 from fpcodec.executor import Executor
-from fpcodec.executor.local import ProcessExecutor
 from fpcodec_server.halves import Halves
 from fpcodec_server.jobs import Job, Outcome
 
@@ -24,8 +21,8 @@ Load = Callable[[], Halves]
 EXECUTORS = ("processes", "threads", "ray")
 
 
-def open_worker(executor: str) -> Executor:
-    """An executor of one worker that keeps its process: on this machine, or on Ray.
+def make_worker(executor: str, load: Load) -> Worker:
+    """A worker in a process of its own, on this machine or on Ray.
 
     Raises:
         MissingDependency: Ray is asked for and not installed.
@@ -33,8 +30,8 @@ def open_worker(executor: str) -> Executor:
     if executor == "ray":
         from fpcodec.executor.ray_cluster import RayActorExecutor
 
-        return RayActorExecutor()
-    return ProcessExecutor(1)
+        return ActorWorker(load, RayActorExecutor)
+    return ProcessWorker(load)
 
 
 class Worker(Protocol):
@@ -94,23 +91,122 @@ class ThreadWorker:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
-class RemoteWorker:
-    """Works in another process: a crash there, also in native code, costs no more than its batch.
+class ProcessWorker:
+    """Works in a process of this machine: a crash there, also in native code, costs its batch.
+
+    A pipe joins both ends. The process ends when it is closed, and so with the server, however
+    that ends; signals to the whole process group, as Ctrl-C sends one, are left to the server.
 
     Args:
         load: Makes what answers; is sent to the process.
-        open_executor: Makes the executor of one worker, new for each start.
+    """
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._pipe: Connection[Any, Any] | None = None
+        self._process: Any = None
+
+    async def start(self) -> None:
+        """Start the process and load there; see ``Worker.start``."""
+        # A forked child would inherit onnxruntime's and gRPC's threads in an unusable state.
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(theirs, self._load), daemon=True)
+        await asyncio.get_running_loop().run_in_executor(None, self._process.start)
+        theirs.close()
+        problem = await self._receive()
+        if problem is not None:
+            raise problem
+
+    async def answer(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """See ``Worker.answer``."""
+        try:
+            self._opened().send(jobs)
+        except OSError as error:
+            raise _died(error) from error
+        outcomes: list[Outcome] = await self._receive()
+        return outcomes
+
+    async def lost(self) -> None:
+        """See ``Worker.lost``: the pipe has nothing to say while there is no job, but its end."""
+        await self._readable()
+
+    async def close(self, *, kill: bool = False) -> None:
+        """End the process; see ``Worker.close``."""
+        pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            pipe.close()
+        process, self._process = self._process, None
+        if process is None or process.pid is None:
+            return
+        if kill:
+            process.kill()
+        await asyncio.get_running_loop().run_in_executor(None, process.join)
+        process.close()
+
+    def _opened(self) -> Connection[Any, Any]:
+        if self._pipe is None:
+            raise WorkerLost("this worker was not started")
+        return self._pipe
+
+    async def _receive(self) -> Any:
+        await self._readable()
+        try:
+            return self._opened().recv()
+        except (EOFError, OSError) as error:
+            raise _died(error) from error
+
+    async def _readable(self) -> None:
+        loop, file = asyncio.get_running_loop(), self._opened().fileno()
+        ready = asyncio.Event()
+        loop.add_reader(file, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_reader(file)
+
+
+def _died(error: Exception) -> WorkerLost:
+    return WorkerLost(
+        f"the worker process died ({type(error).__name__}), perhaps for want of memory or of a "
+        "frame that it could not bear; send the frame again"
+    )
+
+
+def _work(pipe: Connection[Any, Any], load: Load) -> None:
+    """What a worker's process does until the pipe is closed."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        halves = load()
+    except Exception as error:
+        pipe.send(error)
+        return
+    pipe.send(None)
+    while True:
+        try:
+            jobs = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(halves.answer(jobs))
+
+
+class ActorWorker:
+    """Works in an actor of Ray's, anywhere in its cluster.
+
+    Args:
+        load: Makes what answers; is sent to the actor.
+        open_executor: Makes the executor of one actor, new for each start.
     """
 
     def __init__(self, load: Load, open_executor: Callable[[], Executor]) -> None:
         self._load, self._open = load, open_executor
         self._executor: Executor | None = None
-        self._pid: int | None = None
 
     async def start(self) -> None:
-        """Start the process and load there; see ``Worker.start``."""
+        """Start the actor and load there; see ``Worker.start``."""
         self._executor = self._open()
-        self._pid = await asyncio.wrap_future(self._executor.submit(_begin, self._load))
+        await asyncio.wrap_future(self._executor.submit(_begin, self._load))
 
     async def answer(self, jobs: Sequence[Job]) -> list[Outcome]:
         """See ``Worker.answer``."""
@@ -119,57 +215,27 @@ class RemoteWorker:
         return await asyncio.wrap_future(self._executor.submit(_answer, jobs))
 
     async def lost(self) -> None:
-        """See ``Worker.lost``: known of processes on this machine."""
-        died = asyncio.Event()
-        try:
-            watch = os.pidfd_open(self._pid or 0)
-        except (AttributeError, OSError):
-            # Not Linux, or Ray's: the next batch will tell.
-            watch = None
-        if watch is None:
-            await died.wait()
-            return
-        loop = asyncio.get_running_loop()
-        loop.add_reader(watch, died.set)
-        try:
-            await died.wait()
-        finally:
-            loop.remove_reader(watch)
-            os.close(watch)
+        """The next batch will tell."""
+        await asyncio.Event().wait()
 
     async def close(self, *, kill: bool = False) -> None:
-        """End the process; see ``Worker.close``."""
+        """End the actor, in the midst of its work in either case."""
         executor, self._executor = self._executor, None
-        if kill and self._pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGKILL)
-        self._pid = None
         if executor is not None:
             await asyncio.get_running_loop().run_in_executor(None, executor.close)
 
 
-class _Here:
-    """What this process answers with, where it is a worker."""
+class _Actor:
+    """What this process answers with, where it is an actor's."""
 
     halves: Halves | None = None
 
 
-def _begin(load: Load) -> int | None:
-    """Load in a worker's process; its id, where it is a child of the server's."""
-    parent = parent_process()
-    if parent is not None:
-        # A server that is killed cannot tell its workers; they would wait for work for ever.
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-    _Here.halves = load()
-    return os.getpid() if parent is not None else None
-
-
-def _end_with(sentinel: int) -> None:
-    connection.wait([sentinel])
-    os._exit(1)
+def _begin(load: Load) -> None:
+    _Actor.halves = load()
 
 
 def _answer(jobs: Sequence[Job]) -> list[Outcome]:
-    if _Here.halves is None:
+    if _Actor.halves is None:
         raise WorkerLost("this worker has lost its profiles")
-    return _Here.halves.answer(jobs)
+    return _Actor.halves.answer(jobs)
