@@ -15,6 +15,10 @@ from fpcodec_server.jobs import Job
 LEAST_RETRY_MS = 50
 """Shortest wait that a refused client is asked for."""
 
+_MARGIN = 1.2
+"""By how much a deadline must be farther off than the answer is expected: an answer that comes too
+late was work for nothing."""
+
 _SMOOTHING = 0.1
 """Weight of the newest measurement in the mean service time."""
 
@@ -215,7 +219,7 @@ class AdmissionQueue:
             # A worker is free: however slow the last requests were, this one gets its chance.
             return
         wait_s = self.expected_wait_s()
-        if wait_s > seconds_left:
+        if _MARGIN * wait_s > seconds_left:
             self._on_shed("deadline")
             raise Overloaded(
                 f"an answer would take {1e3 * wait_s:.0f} ms, the deadline is in "
