@@ -25,8 +25,7 @@ from fpcodec_server.settings import (
     words,
 )
 from fpcodec_server.tls import TlsFiles
-
-EXECUTORS = ("processes", "threads", "ray")
+from fpcodec_server.workers import EXECUTORS
 
 _MIB = 1024 * 1024
 _FRAMES = Limits()
