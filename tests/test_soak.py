@@ -1,6 +1,6 @@
 """Twenty minutes of traffic of all sizes, errors and deaths: memory stays flat.
 
-    pytest tests/test_soak.py -m slow
+    pytest tests/test_soak.py -m slow -o faulthandler_timeout=0
 
 ``FPCODEC_SOAK_S`` makes it shorter or longer.
 """
