@@ -51,7 +51,7 @@ def is_filled(data: bytes, budget: int) -> bool:
     if budget < NEARLY_EMPTY_BYTES:
         return True
     chunks = max(1, len(read_frame(data).chunks))
-    return budget - WORD_BYTES * chunks <= len(data) or 0.97 * budget <= len(data)
+    return budget - WORD_BYTES * chunks <= len(data) or int(0.97 * budget) <= len(data)
 
 
 @given(st.sampled_from(KINDS), st.sampled_from(LEVELS), st.integers(1, 4), st.floats(0, 1))

@@ -192,6 +192,18 @@ def test_refusals_that_nobody_reads_stop_the_reading() -> None:
     asyncio.run(work())
 
 
+def test_names_and_times_of_a_frame_are_bounded(
+    start_server: StartServer, half: FakeHalf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fpcodec_server.streams.MOST_EXPIRES_S", 0.2)
+    with Call(start_server(half)) as call:
+        _granted(call)
+        call.send(1, b"", last=False, request_id="x" * 1_000_000)
+        assert call.next().error.name == "InputError"
+        call.send(2, b"begin", last=False, expires_after_ms=4_000_000_000)
+        assert call.next().error.name == "Timeout"
+
+
 def test_a_frame_above_the_limit_is_refused_as_it_grows(
     start_server: StartServer, half: FakeHalf
 ) -> None:

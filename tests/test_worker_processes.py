@@ -22,6 +22,7 @@ from wire_kit import STREAM_ID, FakeAnswer, FakeProfile, LoopThread, client_of, 
 from fpcodec import errors
 from fpcodec.profile import Profile, embedded_profile_path
 from fpcodec.split import EdgeHalf, ServerHalf
+from fpcodec.v1 import codec_pb2, codec_pb2_grpc
 from fpcodec_edge import EdgeClient, RetryPolicy
 from fpcodec_server import BatchLimits, CodecServer, Halves, Observer
 
@@ -47,6 +48,21 @@ class MortalHalf:
 
 def mortal_halves() -> Halves:
     return Halves({STREAM_ID: MortalHalf()})
+
+
+class LoadsUntil:
+    """Loads once in each folder that is not there yet, and fails in the others."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __call__(self) -> Halves:
+        try:
+            self._folder.mkdir()
+        except FileExistsError:
+            time.sleep(0.5)
+            raise errors.ModelError("weights are damaged; fetch them again") from None
+        return mortal_halves()
 
 
 class Recorder(Observer):
@@ -188,6 +204,46 @@ def test_profiles_are_changed_without_dropping_a_request(
         assert client.negotiate(STREAM_ID).profile_name == "fake"
         stop.set()
         assert all(load.result(30) > 0 for load in loads)
+
+
+def test_a_reload_that_fails_costs_nothing_and_another_can_follow(
+    start: Start, loop_thread: LoopThread, tmp_path: Path
+) -> None:
+    """One of the new workers loads, the other does not: the old ones go on."""
+    server = start(load=mortal_halves, workers=2)
+    stop = threading.Event()
+
+    def ask() -> int:
+        count = 0
+        with client_of(server, deadline_s=20) as client:
+            while not stop.is_set():
+                client.infer(b"wait")
+                count += 1
+        return count
+
+    with ThreadPoolExecutor(3) as threads:
+        loads = [threads.submit(ask) for _ in range(3)]
+        for number in range(2):
+            server._load = LoadsUntil(tmp_path / str(number))
+            with pytest.raises(errors.ModelError, match="damaged"):
+                loop_thread.run(server.reload([FakeProfile()]), 60)
+        server._load = mortal_halves
+        loop_thread.run(server.reload([FakeProfile(name="new")]), 60)
+        with client_of(server) as client:
+            assert client.negotiate(STREAM_ID).profile_name == "new"
+        stop.set()
+        assert all(load.result(30) > 0 for load in loads)
+
+
+def test_a_caller_is_answered_at_its_deadline_however_long_a_worker_hangs(start: Start) -> None:
+    server = start(load=mortal_halves, workers=1, hang_s=30, deadline_s=0.5)
+    with grpc.insecure_channel(server.address) as channel:
+        infer = codec_pb2_grpc.CodecServiceStub(channel).Infer
+        start_s = time.monotonic()
+        with pytest.raises(grpc.RpcError) as caught:
+            infer(codec_pb2.InferRequest(frame=b"hang"))
+        assert time.monotonic() - start_s < 5
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 CHILD = """

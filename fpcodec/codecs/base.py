@@ -91,8 +91,8 @@ class Codec(Protocol):
         """Code the key levels of a pyramid as one ``.fpc`` frame.
 
         Give a quality, or the longest frame that may come out. A budget of 200 bytes or more is
-        filled to within 3 % (or a 32-bit word per chunk), wherever it lies between the smallest
-        frame and the largest; in a smaller one, words are too coarse for that.
+        filled to within 3 %, in whole bytes (or a 32-bit word per chunk), wherever it lies between
+        the smallest frame and the largest; in a smaller one, words are too coarse for that.
 
         Args:
             pyramid: Holds at least the levels to send.

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from fpcodec.errors import InputError, Unavailable, WorkerLost
+from fpcodec.errors import InputError, Timeout, Unavailable, WorkerLost
 from fpcodec.v1 import codec_pb2
 from fpcodec_server.admission import AdmissionQueue, Ticket
 from fpcodec_server.jobs import Job, Outcome
@@ -21,6 +21,9 @@ MOST_ATTEMPTS = 2
 
 _RESTART_S = (0.0, 0.2, 1.0, 5.0, 15.0)
 """Pauses before the first, second, .. start in a row of a worker that does not come up."""
+
+_MOST_START_S = 300.0
+"""A worker that has not loaded by then is tried anew."""
 
 _log = logging.getLogger(__name__)
 
@@ -83,10 +86,18 @@ class Dispatcher:
             FpcodecError: One cannot load; none is left behind.
         """
         self._slots = await self._started(self._make)
+        for slot in self._slots:
+            slot.begin()
         self._report()
 
-    async def replace(self, make_worker: Callable[[], Worker]) -> None:
+    async def replace(
+        self, make_worker: Callable[[], Worker], on_swap: Callable[[], None] = lambda: None
+    ) -> None:
         """Put new workers in place of the present ones, which end after their present batch.
+
+        Args:
+            make_worker: Makes the new ones.
+            on_swap: Called at the moment from which on only new ones take requests.
 
         Raises:
             FpcodecError: A new one cannot load; the present ones go on.
@@ -94,6 +105,12 @@ class Dispatcher:
         fresh = await self._started(make_worker)
         self._make = make_worker
         old, self._slots = self._slots, fresh
+        for slot in old:
+            slot.retired.set()
+        on_swap()
+        for slot in fresh:
+            slot.begin()
+        self._report()
         await asyncio.gather(*(slot.retire() for slot in old))
 
     async def answer(
@@ -111,10 +128,19 @@ class Dispatcher:
         ticket = self.queue.admit(job, client, seconds_left)
         self._observe_queue()
         try:
-            found = await ticket.outcome
+            found = await asyncio.wait_for(ticket.outcome, seconds_left)
+        except asyncio.TimeoutError:
+            # However long its worker hangs: the caller is answered, and its place is free.
+            self.queue.forget(ticket)
+            raise Timeout(
+                "the request's deadline passed before it was answered; allow more time or send "
+                "less often"
+            ) from None
         except asyncio.CancelledError:
             self.queue.forget(ticket)
             raise
+        finally:
+            self._observe_queue()
         queue_s, outcome = found
         self._observer.stage("queue", queue_s)
         if isinstance(outcome, Exception):
@@ -138,9 +164,14 @@ class Dispatcher:
 
     async def _started(self, make_worker: Callable[[], Worker]) -> list[_Slot]:
         slots = [_Slot(self, make_worker) for _ in range(self.queue.workers)]
+        starts = [asyncio.create_task(slot.start()) for slot in slots]
         try:
-            await asyncio.gather(*(slot.start() for slot in slots))
+            await asyncio.gather(*starts)
         except BaseException:
+            # Each start lets go of its worker before the worker is closed under it.
+            for start in starts:
+                start.cancel()
+            await asyncio.wait(starts)
             await asyncio.gather(*(slot.abandon() for slot in slots))
             raise
         return slots
@@ -174,6 +205,10 @@ class Dispatcher:
             for ticket in batch:
                 self._survive(ticket, lost)
             raise lost from error
+        except asyncio.CancelledError:
+            for ticket in batch:
+                ticket.fail(Unavailable("the server is shutting down; use another"))
+            raise
         except Exception as error:  # what cannot be sent or read back
             outcomes = [error] * len(batch)
         finally:
@@ -207,17 +242,20 @@ class _Slot:
         self._dispatcher, self._make = dispatcher, make_worker
         self._worker = make_worker()
         self._task: asyncio.Task[None] | None = None
-        self._retired = asyncio.Event()
+        self.retired = asyncio.Event()
         self.ready = False
 
     async def start(self) -> None:
+        """Load; requests are taken from ``begin`` on."""
         await self._worker.start()
+
+    def begin(self) -> None:
         self.ready = True
         self._task = asyncio.create_task(self._serve())
 
     async def retire(self) -> None:
         """End after the present batch."""
-        self._retired.set()
+        self.retired.set()
         if self._task is not None:
             await asyncio.wait({self._task})
         self.ready = False
@@ -225,7 +263,7 @@ class _Slot:
 
     async def abandon(self) -> None:
         """End at once."""
-        self._retired.set()
+        self.retired.set()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
@@ -233,7 +271,7 @@ class _Slot:
         await self._worker.close(kill=True)
 
     async def _serve(self) -> None:
-        while not self._retired.is_set():
+        while not self.retired.is_set():
             if not await self._served_one():
                 await self._replace()
 
@@ -257,7 +295,7 @@ class _Slot:
         """
         limits = self._dispatcher._batch
         take = asyncio.create_task(self._dispatcher.queue.take(limits.most, limits.delay_ms / 1e3))
-        others = [asyncio.create_task(x) for x in (self._retired.wait(), self._worker.lost())]
+        others = [asyncio.create_task(x) for x in (self.retired.wait(), self._worker.lost())]
         try:
             await asyncio.wait({take, *others}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -275,18 +313,18 @@ class _Slot:
         self.ready = False
         self._dispatcher._report()
         failures = 0
-        while not self._retired.is_set():
+        while not self.retired.is_set():
             with contextlib.suppress(Exception):
                 await self._worker.close(kill=True)
             pause_s = _RESTART_S[min(failures, len(_RESTART_S) - 1)]
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._retired.wait(), pause_s)
-            if self._retired.is_set():
+                await asyncio.wait_for(self.retired.wait(), pause_s)
+            if self.retired.is_set():
                 return
             self._worker = self._make()
             started_s = time.monotonic()
             try:
-                await self._worker.start()
+                await asyncio.wait_for(self._worker.start(), _MOST_START_S)
             except Exception as error:
                 failures += 1
                 _log.error("a worker could not be replaced: %s", error)

@@ -75,9 +75,12 @@ class Halves:
                 [job.partial for job in jobs],
                 [self._checkpoint(job, start_s) for job in jobs],
             )
+            return [x if isinstance(x, FpcodecError) else _serialised(x) for x in answers]
         except Exception:
-            return [UnexpectedFailure(traceback.format_exc())] * len(jobs)
-        return [x if isinstance(x, FpcodecError) else _serialised(x) for x in answers]
+            if len(jobs) == 1:
+                return [UnexpectedFailure(traceback.format_exc())]
+        # One of them is at fault, and the others' clients have nothing to do with it.
+        return [outcome for job in jobs for outcome in self.answer([job])]
 
     def _checkpoint(self, job: Job, start_s: float) -> Checkpoint:
         def require_wanted() -> None:

@@ -31,8 +31,12 @@ class Job:
 
     @property
     def frame_bytes(self) -> int:
-        """Length of the frame."""
-        return len(self.frame)
+        """What it holds: the frame, and its integers where they are known."""
+        held = len(self.frame)
+        if self.decoded is not None:
+            held += sum(x.nbytes for x in self.decoded.symbols.values())
+            held += sum(x.nbytes for x in self.decoded.step_maps.values())
+        return held
 
     def fits(self, other: Job) -> bool:
         """Whether both can be worked on together."""

@@ -76,6 +76,8 @@ async def _reload_at_hangup(
             await server.reload(profiles)
         except FpcodecError as error:
             _log.error("the profiles were not reloaded: %s", error)
+        except Exception:
+            _log.exception("the profiles were not reloaded")
         else:
             _log.info("reloaded: %s", ", ".join(profile.name for profile in profiles))
 

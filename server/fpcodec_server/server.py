@@ -169,11 +169,14 @@ class CodecServer:
             FpcodecError: One cannot be loaded; the present ones go on.
         """
         catalog = Catalog(profiles)
-        await self._dispatcher.replace(self._maker(catalog))
         gone = {profile.name for profile in self._catalog} - {x.name for x in catalog}
-        self._catalog = catalog
-        self._tell_profiles()
-        self._servicer.open(catalog, self._dispatcher)
+
+        def swap() -> None:
+            self._catalog = catalog
+            self._tell_profiles()
+            self._servicer.open(catalog, self._dispatcher)
+
+        await self._dispatcher.replace(self._maker(catalog), swap)
         for name in gone:
             await self._health.set(
                 PROFILE_HEALTH + name, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN

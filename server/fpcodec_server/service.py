@@ -30,13 +30,12 @@ from fpcodec_server.dispatcher import Dispatcher
 from fpcodec_server.jobs import Job
 from fpcodec_server.observer import Observer
 from fpcodec_server.stream_frames import stream_frame
-from fpcodec_server.streams import ByteBudget, Stream, StreamLimits
+from fpcodec_server.streams import MAX_REQUEST_ID_BYTES, ByteBudget, Stream, StreamLimits
 from fpcodec_server.streams import Infer as InferFrame
 from fpcodec_server.video import StreamVideo
 
 SERVICE_NAME = "fpcodec.v1.CodecService"
 FRAME_VERSIONS = (VERSION,)
-MAX_REQUEST_ID_BYTES = 128
 
 _log = logging.getLogger(__name__)
 

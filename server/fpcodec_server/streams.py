@@ -19,6 +19,12 @@ Refuse = Callable[[Exception], "tuple[object, str, tuple[tuple[str, str], ...]]"
 """Status code, message and trailing metadata that a client may read of an error."""
 
 
+MAX_REQUEST_ID_BYTES = 128
+
+MOST_EXPIRES_S = 60.0
+"""Longest time that a client may ask for one frame."""
+
+
 @dataclass(frozen=True)
 class StreamLimits:
     """What one streaming call may ask for.
@@ -238,8 +244,11 @@ class Stream:
     def _begin(self, request: codec_pb2.InferStreamRequest) -> _Arriving | None:
         self._newest_id = request.frame_id
         loop = asyncio.get_running_loop()
+        # A client that never finishes its frames must not hold what they take for ever.
         expires_s = request.expires_after_ms / 1e3 or self._limits.expires_s
-        frame = _Arriving(request.frame_id, request.request_id, loop.time() + expires_s)
+        expires_s = min(expires_s, MOST_EXPIRES_S)
+        name = request.request_id if len(request.request_id) <= MAX_REQUEST_ID_BYTES else ""
+        frame = _Arriving(request.frame_id, name, loop.time() + expires_s)
         self._unanswered += 1
         if self._unanswered - self._writing > self._limits.credits:
             self._answer_error(
@@ -247,6 +256,14 @@ class Stream:
                 Overloaded(
                     f"frame {frame.frame_id} was begun without a credit, {self._limits.credits} "
                     "are unanswered; wait for an answer first"
+                ),
+            )
+            return None
+        if name != request.request_id or len(name.encode()) > MAX_REQUEST_ID_BYTES:
+            self._answer_error(
+                frame,
+                InputError(
+                    f"the request id is longer than {MAX_REQUEST_ID_BYTES} bytes; use a shorter one"
                 ),
             )
             return None

@@ -135,6 +135,8 @@ class ProcessWorker:
         """End the process; see ``Worker.close``."""
         pipe, self._pipe = self._pipe, None
         if pipe is not None:
+            # A file number is used again: what waits for this one must not hear of another.
+            asyncio.get_running_loop().remove_reader(pipe.fileno())
             pipe.close()
         process, self._process = self._process, None
         if process is None or process.pid is None:
@@ -186,7 +188,7 @@ def _work(pipe: Connection[Any, Any], load: Load) -> None:
     while True:
         try:
             jobs = pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             return
         pipe.send(halves.answer(jobs))
 
