@@ -180,7 +180,7 @@ def test_refusals_that_nobody_reads_stop_the_reading() -> None:
 
     async def work() -> None:
         limits = StreamLimits(credits=2)
-        stream = Stream(flood(), infer, limits, 100, ByteBudget(1000), to_wire)
+        stream = Stream(flood(), infer, limits, 100, "client", ByteBudget(1000), to_wire)
         responses = stream.responses()
         for _ in range(3):
             await anext(responses)
@@ -219,7 +219,7 @@ def test_a_frame_above_the_limit_is_refused_as_it_grows(
 
 
 def test_unfinished_frames_share_a_budget(start_server: StartServer, half: FakeHalf) -> None:
-    server = start_server(half, streams=StreamLimits(max_arriving_bytes=1000))
+    server = start_server(half, streams=StreamLimits(max_arriving_bytes=4000))
     with Call(server) as call, Call(server) as other:
         _granted(call), _granted(other)
         call.send(1, bytes(800), last=False)
@@ -233,6 +233,19 @@ def test_unfinished_frames_share_a_budget(start_server: StartServer, half: FakeH
         assert call.next().frame_id == 1
         other.send(2, bytes(800))
         assert other.next().WhichOneof("outcome") == "answer"
+
+
+def test_one_client_cannot_hold_what_all_share() -> None:
+    budget = ByteBudget(1000)
+    budget.hold("greedy", 250)
+    with pytest.raises(errors.Overloaded, match="of this client's"):
+        budget.hold("greedy", 1)
+    for other in "abc":
+        budget.hold(other, 250)
+    with pytest.raises(errors.Overloaded, match="1000 bytes of unfinished frames are held"):
+        budget.hold("late", 1)
+    budget.release("greedy", 250)
+    budget.hold("late", 250)
 
 
 def test_the_end_of_a_call_answers_what_is_left(start_server: StartServer, half: FakeHalf) -> None:
@@ -301,7 +314,7 @@ def test_a_caller_that_goes_leaves_nothing_behind(
 ) -> None:
     gate = Gate()
     half = FakeHalf(gate)
-    server = start_server(half, workers=1, streams=StreamLimits(max_arriving_bytes=100))
+    server = start_server(half, workers=1, streams=StreamLimits(max_arriving_bytes=400))
     with Call(server) as call:
         _granted(call)
         call.send(1, b"runs")

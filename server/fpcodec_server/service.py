@@ -187,7 +187,7 @@ class CodecServicer:
                 return response
 
         try:
-            async for response in self._stream(requests, infer):
+            async for response in self._stream(requests, infer, client):
                 yield response
             self._require_open()
         except Exception as error:
@@ -197,17 +197,22 @@ class CodecServicer:
         await context.abort(*refusal)
 
     async def _stream(
-        self, requests: AsyncIterator[codec_pb2.InferStreamRequest], infer: InferFrame
+        self,
+        requests: AsyncIterator[codec_pb2.InferStreamRequest],
+        infer: InferFrame,
+        client: str,
     ) -> AsyncIterator[codec_pb2.InferStreamResponse]:
         self._require_open()
-        if len(self._open_streams) >= self._streams.most:
+        own = sum(stream.client == client for stream in self._open_streams)
+        if len(self._open_streams) >= self._streams.most or own >= self._streams.most_of_a_client:
             raise Overloaded(
-                f"{len(self._open_streams)} streaming calls are open, the server's limit; try "
-                "again later or use another server",
+                f"{len(self._open_streams)} streaming calls are open, {own} of them this "
+                f"client's, the server's limits are {self._streams.most} and "
+                f"{self._streams.most_of_a_client}; try again later or use another server",
                 RETRY_MS,
             )
         stream = Stream(
-            requests, infer, self._streams, self._limits.max_frame_bytes, self._budget,
+            requests, infer, self._streams, self._limits.max_frame_bytes, client, self._budget,
             lambda error: self.refusal(error, "InferStream"),
         )  # fmt: skip
         self._open_streams.add(stream)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
@@ -20,6 +21,9 @@ Refuse = Callable[[Exception], "tuple[object, str, tuple[tuple[str, str], ...]]"
 
 
 MAX_REQUEST_ID_BYTES = 128
+
+SHARE = 0.25
+"""Of what all streaming calls share, the part that one client may have."""
 
 MOST_EXPIRES_S = 60.0
 """Longest time that a client may ask for one frame."""
@@ -55,34 +59,46 @@ class StreamLimits:
                 "than 0"
             )
 
+    @property
+    def most_of_a_client(self) -> int:
+        """Streaming calls that one client may have open."""
+        return max(1, round(SHARE * self.most))
+
 
 class ByteBudget:
-    """Bytes that all streaming calls share.
+    """Bytes that all streaming calls share; one client may hold a part of them.
 
     Args:
         most: So many.
     """
 
     def __init__(self, most: int) -> None:
-        self._most, self._held = most, 0
+        self._most = most
+        self._held: Counter[str] = Counter()
 
-    def hold(self, count: int) -> None:
+    def hold(self, client: str, count: int) -> None:
         """Take some.
 
         Raises:
-            Overloaded: So many are not left.
+            Overloaded: So many are not left, or not left to this client.
         """
-        if self._held + count > self._most:
-            raise Overloaded(
-                f"{self._held} bytes of unfinished frames are held, the server's limit is "
-                f"{self._most}; send the frame again later",
-                LEAST_RETRY_MS,
-            )
-        self._held += count
+        for held, most, whose in (
+            (self._held.total(), self._most, "are held"),
+            (self._held[client], SHARE * self._most, "of this client's are held"),
+        ):
+            if held + count > most:
+                raise Overloaded(
+                    f"{held} bytes of unfinished frames {whose}, the server's limit is "
+                    f"{most:g}; send the frame again later",
+                    LEAST_RETRY_MS,
+                )
+        self._held[client] += count
 
-    def release(self, count: int) -> None:
+    def release(self, client: str, count: int) -> None:
         """Give back what was taken."""
-        self._held -= count
+        self._held[client] -= count
+        if not self._held[client]:
+            del self._held[client]
 
 
 class _Arriving:
@@ -102,6 +118,7 @@ class Stream:
         infer: Answers a frame.
         limits: What the call may ask for.
         max_frame_bytes: Longest frame.
+        client: Whose call it is.
         budget: Bytes of unfinished frames, shared with other calls.
         refuse: What the client may read of an error.
     """
@@ -112,10 +129,12 @@ class Stream:
         infer: Infer,
         limits: StreamLimits,
         max_frame_bytes: int,
+        client: str,
         budget: ByteBudget,
         refuse: Refuse,
     ) -> None:
         self._requests, self._infer, self._limits = requests, infer, limits
+        self.client = client
         self._max_frame_bytes, self._budget, self._refuse = max_frame_bytes, budget, refuse
         self._arriving: dict[int, _Arriving] = {}
         self._answers: asyncio.Queue[codec_pb2.InferStreamResponse | None] = asyncio.Queue()
@@ -238,7 +257,7 @@ class Stream:
                 f"frame {frame.frame_id} is longer than the server's limit of "
                 f"{self._max_frame_bytes} bytes; send fewer levels or a lower quality"
             )
-        self._budget.hold(len(data))
+        self._budget.hold(self.client, len(data))
         frame.data += data
 
     def _begin(self, request: codec_pb2.InferStreamRequest) -> _Arriving | None:
@@ -313,7 +332,7 @@ class Stream:
         """Take a frame out of those that arrive."""
         if self._arriving.pop(frame.frame_id, None) is None:
             return
-        self._budget.release(len(frame.data))
+        self._budget.release(self.client, len(frame.data))
         if frame.timer is not None:
             frame.timer.cancel()
 
