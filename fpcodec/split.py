@@ -97,12 +97,26 @@ class EdgeHalf:
         start = time.perf_counter()
         pyramid = self.detector.extract(image, levels)
         extracted = time.perf_counter()
-        data = self.codec.encode(pyramid, quality, levels, max_bytes=max_bytes)
+        data = self._code(pyramid, quality, levels, max_bytes)
         done = time.perf_counter()
-        coarsest_first = chunk_bytes(data, self.profile.spec.names)
-        sizes = dict(reversed(coarsest_first.items()))
         timings = {"extract": 1e3 * (extracted - start), "encode": 1e3 * (done - extracted)}
-        return EncodedFrame(data, sizes, timings, pyramid, frame_quality(data) / 255)
+        coarsest_first, coded_quality = self._described(data)
+        sizes = dict(reversed(coarsest_first.items()))
+        return EncodedFrame(data, sizes, timings, pyramid, coded_quality)
+
+    def _code(
+        self,
+        pyramid: Pyramid,
+        quality: float | None,
+        levels: Sequence[str] | None,
+        max_bytes: int | None,
+    ) -> bytes:
+        """The frame of a pyramid."""
+        return self.codec.encode(pyramid, quality, levels, max_bytes=max_bytes)
+
+    def _described(self, data: bytes) -> tuple[dict[str, int], float]:
+        """Bytes of a frame's chunks, coarsest first, and its quality."""
+        return chunk_bytes(data, self.profile.spec.names), frame_quality(data) / 255
 
 
 class ServerHalf:
@@ -130,19 +144,11 @@ class ServerHalf:
         self.detector = profile.open_detector("server", threads, providers)
         self.codec = profile.open_codec(threads, providers)
 
-    def infer(
-        self,
-        frame: bytes,
-        checkpoint: Callable[[], None] | None = None,
-        *,
-        partial: bool = False,
-    ) -> ServerAnswer:
+    def infer(self, frame: bytes, *, partial: bool = False) -> ServerAnswer:
         """Turn one frame into detections.
 
         Args:
             frame: The bytes of one ``.fpc`` frame.
-            checkpoint: Called between stages; what it raises ends the work, so that nothing is
-                spent on an answer which nobody waits for any more.
             partial: Take a frame whose last chunks have not arrived, or whose chunks are damaged:
                 what arrived with its chain of parents is used, the rest recovered, and
                 ``levels_ignored`` says why. The frame's header must be whole.
@@ -152,7 +158,7 @@ class ServerHalf:
             ProfileMismatch: They were made with another profile.
             InputError: The detector does not take a network input of the declared size.
         """
-        answer = self.infer_batch([frame], [partial], [checkpoint or _go_on])[0]
+        answer = self.infer_batch([frame], [partial], [_go_on])[0]
         if isinstance(answer, FpcodecError):
             raise answer
         return answer
@@ -169,7 +175,8 @@ class ServerHalf:
             frames: The bytes of each ``.fpc`` frame; or its integers, as a ``VideoDecoder`` gives
                 them.
             partial: As for ``infer``, for each frame.
-            checkpoints: As for ``infer``, for each frame.
+            checkpoints: One for each frame, called between stages; what it raises ends that
+                frame's work, so that nothing is spent on an answer which nobody waits for any more.
 
         Returns:
             For each frame an answer, whose times are its share of what was done together, or
