@@ -125,6 +125,16 @@ def from_wire(
     return error
 
 
+def from_rpc_error(error: Any, address: str) -> FpcodecError:
+    """The error that a failed call of gRPC's carries; see ``from_wire``.
+
+    Args:
+        error: A ``grpc.RpcError`` that is the call too, as gRPC raises it.
+        address: The server, for messages that did not come from one.
+    """
+    return from_wire(error.code(), error.details() or "", error.trailing_metadata() or (), address)
+
+
 def from_name(reason: object, message: str) -> FpcodecError | None:
     """The error of a class's name; None where this release knows no such class."""
     for status in STATUSES:

@@ -14,6 +14,22 @@ import grpc
 from fpcodec.address import split_address
 from fpcodec.errors import InputError
 
+CHANNEL_OPTIONS = [
+    # Retries are made here, where an answer from the server and the whole deadline are known.
+    ("grpc.enable_retries", 0),
+    # A ping a minute keeps the mapping of a NAT alive and finds dead links; the server allows it.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    # By default the channel waits one second after a first failure and up to two minutes later,
+    # and fails every call in between.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Answers with masks are longer than any frame.
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+]
+
 
 @dataclass(frozen=True)
 class ChannelSecurity:

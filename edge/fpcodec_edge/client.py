@@ -16,11 +16,11 @@ from fpcodec import __version__
 from fpcodec.address import split_address
 from fpcodec.bitstream import VERSION
 from fpcodec.codecs.base import Limits
-from fpcodec.errors import FpcodecError, InputError, LimitExceeded, Timeout, Unavailable
-from fpcodec.status import from_wire
+from fpcodec.errors import FpcodecError, InputError, Timeout, Unavailable
+from fpcodec.status import from_rpc_error
 from fpcodec.v1 import codec_pb2, codec_pb2_grpc
-from fpcodec_edge.channel import ChannelSecurity, open_channel
-from fpcodec_edge.replies import Agreement, InferReply, to_agreement, to_reply
+from fpcodec_edge.channel import CHANNEL_OPTIONS, ChannelSecurity, open_channel
+from fpcodec_edge.replies import Agreement, InferReply, require_fits, to_agreement, to_reply
 from fpcodec_edge.retry import RetryPolicy, call_with_retry
 
 FRAME_VERSIONS = (VERSION,)
@@ -71,7 +71,7 @@ class EdgeClient:
         self._rng = rng or random.Random()  # noqa: S311 (jitter is no secret)
         self._max_frame_bytes = Limits().max_frame_bytes
         self._closed = threading.Event()
-        self._channel = open_channel(address, security, _CHANNEL_OPTIONS)
+        self._channel = open_channel(address, security, CHANNEL_OPTIONS)
         self._stub = codec_pb2_grpc.CodecServiceStub(self._channel)
 
     def negotiate(
@@ -110,11 +110,7 @@ class EdgeClient:
             FormatError: The server cannot read the frame.
             TransportError: No answer; the class says why.
         """
-        if len(frame) > self._max_frame_bytes:
-            raise LimitExceeded(
-                f"the frame has {len(frame)} bytes, the limit of {self.address} is "
-                f"{self._max_frame_bytes}; send fewer levels or a lower quality"
-            )
+        require_fits(frame, self._max_frame_bytes, self.address)
         request = codec_pb2.InferRequest(
             request_id=secrets.token_hex(8) if request_id is None else request_id, frame=frame
         )
@@ -165,9 +161,7 @@ class EdgeClient:
             raise Unavailable(f"this client of {self.address} was closed meanwhile") from error
 
     def _typed(self, error: Any) -> FpcodecError:
-        typed = from_wire(
-            error.code(), error.details() or "", error.trailing_metadata() or (), self.address
-        )
+        typed = from_rpc_error(error, self.address)
         if isinstance(typed, Timeout) and not self._is_connected():
             return Unavailable(
                 f"no server answered at {self.address} within {self._deadline_s:g} s; start one "
@@ -185,20 +179,3 @@ class EdgeClient:
         finally:
             ready.cancel()
         return True
-
-
-_CHANNEL_OPTIONS = [
-    # Retries are made here, where an answer from the server and the whole deadline are known.
-    ("grpc.enable_retries", 0),
-    # A ping a minute keeps the mapping of a NAT alive and finds dead links; the server allows it.
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    # By default the channel waits one second after a first failure and up to two minutes later,
-    # and fails every call in between.
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-    # Answers with masks are longer than any frame.
-    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
-]

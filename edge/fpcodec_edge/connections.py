@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import grpc
 
 from fpcodec.errors import FpcodecError, Unavailable
-from fpcodec.status import ERROR_KEY, from_wire, status_of, to_wire
+from fpcodec.status import ERROR_KEY, from_rpc_error, status_of, to_wire
 from fpcodec.v1 import codec_pb2, codec_pb2_grpc
 from fpcodec_edge.outbox import Outbox, to_parts
 from fpcodec_edge.outcomes import StreamOptions
@@ -161,7 +161,7 @@ def _typed(error: Any, address: str) -> FpcodecError:
         return UnknownCall(f"the server at {address} knows no streams")
     if error.code() is grpc.StatusCode.CANCELLED:
         return Unavailable(f"the connection to {address} was closed")
-    return from_wire(error.code(), error.details() or "", error.trailing_metadata() or (), address)
+    return from_rpc_error(error, address)
 
 
 def _to_ms(seconds: float | None) -> int:

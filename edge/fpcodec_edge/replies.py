@@ -12,7 +12,7 @@ from PIL import Image
 
 from fpcodec.codecs.base import Limits
 from fpcodec.detections import MAX_MASK_VALUES, Detections
-from fpcodec.errors import ProfileMismatch, TransportError, UnsupportedVersion
+from fpcodec.errors import LimitExceeded, ProfileMismatch, TransportError, UnsupportedVersion
 from fpcodec.v1 import codec_pb2
 
 
@@ -93,6 +93,19 @@ def to_agreement(response: codec_pb2.NegotiateResponse, address: str) -> Agreeme
         response.profile_name,
         response.server_version,
     )
+
+
+def require_fits(frame: bytes, max_frame_bytes: int, address: str) -> None:
+    """Check a frame against what a server takes, before it crosses the link.
+
+    Raises:
+        LimitExceeded: It is longer.
+    """
+    if len(frame) > max_frame_bytes:
+        raise LimitExceeded(
+            f"the frame has {len(frame)} bytes, the limit of {address} is {max_frame_bytes}; send "
+            "fewer levels or a lower quality"
+        )
 
 
 def to_reply(response: codec_pb2.InferResponse, round_trip_ms: float) -> InferReply:

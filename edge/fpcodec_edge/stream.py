@@ -18,24 +18,23 @@ from fpcodec.errors import (
     FormatError,
     FpcodecError,
     InputError,
-    LimitExceeded,
     ProfileError,
     Timeout,
     TransportError,
     Unauthenticated,
     Unavailable,
 )
-from fpcodec.status import from_wire, status_of
+from fpcodec.status import from_rpc_error, status_of
 from fpcodec.v1 import codec_pb2, codec_pb2_grpc
-from fpcodec_edge.channel import ChannelSecurity, open_channel
-from fpcodec_edge.client import _CHANNEL_OPTIONS, FRAME_VERSIONS
+from fpcodec_edge.channel import CHANNEL_OPTIONS, ChannelSecurity, open_channel
+from fpcodec_edge.client import FRAME_VERSIONS
 from fpcodec_edge.connections import Connection, StreamConnection, UnaryConnection, UnknownCall
 from fpcodec_edge.ledger import FrameLedger, PendingFrame
 from fpcodec_edge.outcomes import FrameOutcome, StreamOptions, read_outcome
-from fpcodec_edge.replies import Agreement, to_agreement
+from fpcodec_edge.replies import Agreement, require_fits, to_agreement
 
 _OPTIONS = (
-    *_CHANNEL_OPTIONS,
+    *CHANNEL_OPTIONS,
     # A new channel must mean a new connection: a lost one may look alive for long.
     ("grpc.use_local_subchannel_pool", 1),
 )
@@ -191,11 +190,7 @@ class StreamClient:
             Unavailable: There is no connection now.
             Overloaded: The server has not granted another frame yet.
         """
-        if len(frame) > self._max_frame_bytes:
-            raise LimitExceeded(
-                f"the frame has {len(frame)} bytes, the limit of {self.address} is "
-                f"{self._max_frame_bytes}; send fewer levels or a lower quality"
-            )
+        require_fits(frame, self._max_frame_bytes, self.address)
         with self._lock:
             if self._connection is None:
                 raise Unavailable(f"there is no connection to {self.address} now; wait for it")
@@ -325,9 +320,7 @@ class StreamClient:
         try:
             response = stub.Negotiate(self._negotiation, timeout=self.options.connect_s)
         except grpc.RpcError as error:
-            raise from_wire(
-                error.code(), error.details() or "", error.trailing_metadata() or (), self.address
-            ) from error
+            raise from_rpc_error(error, self.address) from error
         self._agreement = to_agreement(response, self.address)
         self._max_frame_bytes = self._agreement.limits.max_frame_bytes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from fpcodec_server.admission import QueueLimits
 from fpcodec_server.catalog import ServedProfile
@@ -24,19 +25,15 @@ def server_of(config: ServerConfig, profiles: Sequence[ServedProfile]) -> CodecS
         InputError: A file cannot be used, or two profiles read the same streams.
         MissingDependency: An optional package is needed.
     """
-    queue, batch, streams = config.queue, config.batch, config.streams
     return CodecServer(
         profiles,
         listen=config.listen,
         limits=config.frames.limits,
         threads=config.threads,
         workers=config.workers,
-        queue=QueueLimits(queue.max_waiting, queue.max_waiting_bytes),
-        batch=BatchLimits(batch.most, batch.delay_ms),
-        streams=StreamLimits(
-            streams.credits, streams.most, streams.max_arriving_bytes, streams.idle_s,
-            streams.expires_s,
-        ),
+        queue=QueueLimits(**asdict(config.queue)),
+        batch=BatchLimits(**asdict(config.batch)),
+        streams=StreamLimits(**asdict(config.streams)),
         providers=config.providers,
         executor=config.executor,
         deadline_s=config.deadline_s,
@@ -44,4 +41,4 @@ def server_of(config: ServerConfig, profiles: Sequence[ServedProfile]) -> CodecS
         grace_s=config.grace_s,
         hang_s=config.hang_s,
         operations=Operations.of(config),
-    )  # fmt: skip
+    )
