@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,11 @@ import pytest
 
 from fpcodec import errors
 from fpcodec.codecs.base import Limits
+from fpcodec_server import QueueLimits
+from fpcodec_server.client_limits import ClientRates
 from fpcodec_server.config import (
     SECTIONS,
     AuthConfig,
-    ClientsConfig,
-    QueueConfig,
     ServerConfig,
     TlsConfig,
     build_config,
@@ -173,9 +175,9 @@ def test_values_that_do_not_fit_together_are_refused(tmp_path: Path, text: str) 
 def test_a_program_is_held_to_the_same_limits(tmp_path: Path) -> None:
     for make in (
         lambda: ServerConfig(workers=0),
-        lambda: QueueConfig(max_waiting=-1),
+        lambda: QueueLimits(max_waiting=-1),
         lambda: ServerConfig(tls=TlsConfig(certificate=tmp_path)),
-        lambda: ClientsConfig(requests_per_s=0),
+        lambda: ClientRates(requests_per_s=0),
     ):
         with pytest.raises(errors.InputError):
             make()
@@ -242,9 +244,17 @@ def test_what_is_shown_can_be_loaded_again(tmp_path: Path) -> None:
 
 
 def test_the_decoder_gets_its_limits() -> None:
-    assert ServerConfig().frames.limits == Limits()
-    changed = build_config({"frames.max_frame_bytes": 1000}).frames.limits
-    assert changed == Limits(max_frame_bytes=1000)
+    assert asdict(ServerConfig().frames) == asdict(Limits())
+    changed: Limits = build_config({"frames.max_frame_bytes": 1000}).frames
+    assert asdict(changed) == asdict(Limits(max_frame_bytes=1000))
+    assert pickle.loads(pickle.dumps(changed)) == changed  # to workers
+
+
+@pytest.mark.parametrize("key", [key for key, kind in kinds().items() if not kind.optional])
+def test_a_message_names_a_setting_as_files_do(key: str) -> None:
+    with pytest.raises(errors.InputError) as caught:
+        build_config({key: None})
+    assert str(caught.value).startswith(f"{key} is None; use ")
 
 
 def test_operations_follow_the_configuration(tmp_path: Path) -> None:

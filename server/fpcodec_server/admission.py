@@ -7,10 +7,11 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from fpcodec.errors import FpcodecError, InputError, Overloaded, Timeout
 from fpcodec_server.jobs import Job
+from fpcodec_server.settings import Section, whole
 
 LEAST_RETRY_MS = 50
 """Shortest wait that a refused client is asked for."""
@@ -24,7 +25,7 @@ _SMOOTHING = 0.1
 
 
 @dataclass(frozen=True)
-class QueueLimits:
+class QueueLimits(Section, name="queue"):
     """What the queue takes.
 
     Attributes:
@@ -32,15 +33,8 @@ class QueueLimits:
         max_waiting_bytes: Frame bytes that may wait, in all requests together.
     """
 
-    max_waiting: int = 64
-    max_waiting_bytes: int = 64 * 1024 * 1024
-
-    def __post_init__(self) -> None:
-        if self.max_waiting < 0 or self.max_waiting_bytes < 1:
-            raise InputError(
-                f"a queue of {self.max_waiting} requests and {self.max_waiting_bytes} bytes holds "
-                "nothing; use 0 or more requests and 1 byte or more"
-            )
+    max_waiting: Annotated[int, whole(0)] = 64
+    max_waiting_bytes: Annotated[int, whole(1)] = 64 * 1024 * 1024
 
 
 @dataclass(eq=False)

@@ -7,8 +7,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
-from fpcodec.errors import InputError, Overloaded
+from fpcodec.errors import Overloaded
+from fpcodec_server.settings import Section, number, whole
 
 MAX_CLIENTS = 10_000
 """Clients whose use is remembered; the one that was silent longest is forgotten first."""
@@ -18,7 +20,7 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
-class ClientRates:
+class ClientRates(Section, name="clients"):
     """What each client may use.
 
     Attributes:
@@ -29,18 +31,15 @@ class ClientRates:
             through after a long enough pause, and its excess is waited off afterwards.
     """
 
-    requests_per_s: float | None = None
-    burst_requests: int = 20
-    bytes_per_s: float | None = None
-    burst_bytes: int = 4_000_000
+    requests_per_s: Annotated[float | None, number(0, above=True, optional=True)] = None
+    burst_requests: Annotated[int, whole(1)] = 20
+    bytes_per_s: Annotated[float | None, number(0, above=True, optional=True)] = None
+    burst_bytes: Annotated[int, whole(1)] = 4_000_000
 
-    def __post_init__(self) -> None:
-        rates = (self.requests_per_s, self.bytes_per_s)
-        finite = all(x is None or (math.isfinite(x) and x > 0) for x in rates)
-        if not finite or self.burst_requests < 1 or self.burst_bytes < 1:
-            raise InputError(
-                f"{self} lets nothing through; use rates above 0 and bursts of 1 or more"
-            )
+    @property
+    def unlimited(self) -> bool:
+        """Whether there is nothing to count."""
+        return self.requests_per_s is None and self.bytes_per_s is None
 
 
 class ClientLimits:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 from fpcodec.codecs.base import Limits
 from fpcodec.errors import InputError
+from fpcodec_server.admission import QueueLimits
 from fpcodec_server.client_limits import ClientRates
+from fpcodec_server.dispatcher import BatchLimits
 from fpcodec_server.request_log import FORMATS, LEVELS
 from fpcodec_server.settings import (
     ADDRESS,
@@ -17,90 +19,29 @@ from fpcodec_server.settings import (
     OPTIONAL_SECRET,
     SWITCH,
     Kind,
-    check_section,
+    Section,
     choice,
-    kinds_of,
     number,
     whole,
     words,
 )
+from fpcodec_server.streams import StreamLimits
 from fpcodec_server.tls import TlsFiles
 from fpcodec_server.workers import EXECUTORS
 
-_MIB = 1024 * 1024
-_FRAMES = Limits()
+
+@dataclass(frozen=True)
+class FramesConfig(Section, Limits, name="frames"):
+    """What a frame may ask for: the decoder's limits."""
+
+    @classmethod
+    def kinds(cls) -> dict[str, Kind]:
+        """The decoder knows no kinds; all its limits are of one."""
+        return {limit.name: whole(1) for limit in fields(Limits)}
 
 
 @dataclass(frozen=True)
-class _Section:
-    def __post_init__(self) -> None:
-        check_section(self, f"{type(self).__name__.removesuffix('Config').lower()}.")
-
-
-@dataclass(frozen=True)
-class QueueConfig(_Section):
-    """What may wait for a worker.
-
-    Attributes:
-        max_waiting: Requests.
-        max_waiting_bytes: Their frames' bytes together.
-    """
-
-    max_waiting: Annotated[int, whole(0)] = 64
-    max_waiting_bytes: Annotated[int, whole(1)] = 64 * _MIB
-
-
-@dataclass(frozen=True)
-class BatchConfig(_Section):
-    """How requests are put together.
-
-    Attributes:
-        most: Most requests of a batch.
-        delay_ms: Longest that a batch waits to be filled.
-    """
-
-    most: Annotated[int, whole(1)] = 1
-    delay_ms: Annotated[float, number(0)] = 0.0
-
-
-@dataclass(frozen=True)
-class StreamsConfig(_Section):
-    """What streaming calls may ask for.
-
-    Attributes:
-        credits: Frames begun and not yet answered, in each call.
-        most: Streaming calls that may be open.
-        max_arriving_bytes: Of frames that have not arrived whole, in all calls together.
-        idle_s: Seconds of silence after which a call is ended.
-        expires_s: Seconds that a frame gets whose client names no time.
-    """
-
-    credits: Annotated[int, whole(1)] = 4
-    most: Annotated[int, whole(1)] = 1000
-    max_arriving_bytes: Annotated[int, whole(1)] = 64 * _MIB
-    idle_s: Annotated[float, number(0, above=True)] = 600.0
-    expires_s: Annotated[float, number(0, above=True)] = 10.0
-
-
-@dataclass(frozen=True)
-class FramesConfig(_Section):
-    """What a frame may ask for; see ``fpcodec.codecs.base.Limits``."""
-
-    max_frame_bytes: Annotated[int, whole(1)] = _FRAMES.max_frame_bytes
-    max_image_pixels: Annotated[int, whole(1)] = _FRAMES.max_image_pixels
-    max_network_pixels: Annotated[int, whole(1)] = _FRAMES.max_network_pixels
-    max_elements: Annotated[int, whole(1)] = _FRAMES.max_elements
-
-    @property
-    def limits(self) -> Limits:
-        """The same, as the decoder wants it."""
-        return Limits(
-            self.max_frame_bytes, self.max_image_pixels, self.max_network_pixels, self.max_elements
-        )
-
-
-@dataclass(frozen=True)
-class TlsConfig(_Section):
+class TlsConfig(Section, name="tls"):
     """TLS; off without a certificate.
 
     Attributes:
@@ -131,7 +72,7 @@ class TlsConfig(_Section):
 
 
 @dataclass(frozen=True)
-class AuthConfig(_Section):
+class AuthConfig(Section, name="auth"):
     """Who is let in; everybody, where neither is given.
 
     Attributes:
@@ -144,33 +85,14 @@ class AuthConfig(_Section):
 
 
 @dataclass(frozen=True)
-class ClientsConfig(_Section):
-    """What each client may use; see ``ClientRates``."""
-
-    requests_per_s: Annotated[float | None, number(0, above=True, optional=True)] = None
-    burst_requests: Annotated[int, whole(1)] = ClientRates.burst_requests
-    bytes_per_s: Annotated[float | None, number(0, above=True, optional=True)] = None
-    burst_bytes: Annotated[int, whole(1)] = ClientRates.burst_bytes
-
-    @property
-    def rates(self) -> ClientRates | None:
-        """The rates; None where nothing is limited."""
-        if self.requests_per_s is None and self.bytes_per_s is None:
-            return None
-        return ClientRates(
-            self.requests_per_s, self.burst_requests, self.bytes_per_s, self.burst_bytes
-        )
-
-
-@dataclass(frozen=True)
-class MetricsConfig(_Section):
+class MetricsConfig(Section, name="metrics"):
     """Where Prometheus finds the server's metrics; nowhere without an address."""
 
     listen: Annotated[str | None, OPTIONAL_ADDRESS] = None
 
 
 @dataclass(frozen=True)
-class LogConfig(_Section):
+class LogConfig(Section, name="log"):
     """The log, on stderr.
 
     Attributes:
@@ -183,7 +105,7 @@ class LogConfig(_Section):
 
 
 @dataclass(frozen=True)
-class ServerConfig:
+class ServerConfig(Section):
     """Everything that an operator can decide.
 
     Attributes:
@@ -215,36 +137,36 @@ class ServerConfig:
     notice_s: Annotated[float, number(0)] = 0.0
     grace_s: Annotated[float, number(0)] = 10.0
     reflection: Annotated[bool, SWITCH] = False
-    queue: QueueConfig = field(default_factory=QueueConfig)
-    batch: BatchConfig = field(default_factory=BatchConfig)
-    streams: StreamsConfig = field(default_factory=StreamsConfig)
+    queue: QueueLimits = field(default_factory=QueueLimits)
+    batch: BatchLimits = field(default_factory=BatchLimits)
+    streams: StreamLimits = field(default_factory=StreamLimits)
     frames: FramesConfig = field(default_factory=FramesConfig)
     tls: TlsConfig = field(default_factory=TlsConfig)
     auth: AuthConfig = field(default_factory=AuthConfig)
-    clients: ClientsConfig = field(default_factory=ClientsConfig)
+    clients: ClientRates = field(default_factory=ClientRates)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
     def __post_init__(self) -> None:
-        check_section(self, "")
+        super().__post_init__()
         _ = self.tls.files  # raises where one is missing
         if self.auth.tokens is not None and self.auth.token is not None:
             raise InputError("auth.tokens and auth.token exclude each other; give one of them")
 
 
-SECTIONS: dict[str, type[_Section]] = {
+SECTIONS: dict[str, type[Section]] = {
     name: kind
     for name, kind in get_type_hints(ServerConfig).items()
-    if isinstance(kind, type) and issubclass(kind, _Section)
+    if isinstance(kind, type) and issubclass(kind, Section)
 }
 """Section name to its class."""
 
 
 def kinds() -> dict[str, Kind]:
     """Every setting by its key, as ``queue.max_waiting``, in the order of the definition."""
-    found = dict(kinds_of(ServerConfig))
+    found = ServerConfig.kinds()
     for section, kind in SECTIONS.items():
-        found |= {f"{section}.{name}": inner for name, inner in kinds_of(kind).items()}
+        found |= {f"{section}.{name}": inner for name, inner in kind.kinds().items()}
     return found
 
 

@@ -8,12 +8,14 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
-from fpcodec.errors import InputError, Timeout, Unavailable, WorkerLost
+from fpcodec.errors import Timeout, Unavailable, WorkerLost
 from fpcodec.v1 import codec_pb2
 from fpcodec_server.admission import AdmissionQueue, Ticket
 from fpcodec_server.jobs import Job, Outcome
 from fpcodec_server.observer import Observer
+from fpcodec_server.settings import Section, number, whole
 from fpcodec_server.workers import Worker
 
 MOST_ATTEMPTS = 2
@@ -29,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class BatchLimits:
+class BatchLimits(Section, name="batch"):
     """How requests are put together.
 
     Attributes:
@@ -37,15 +39,8 @@ class BatchLimits:
         delay_ms: Longest that a batch is kept waiting to be filled.
     """
 
-    most: int = 1
-    delay_ms: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.most < 1 or self.delay_ms < 0:
-            raise InputError(
-                f"batches of {self.most} after {self.delay_ms} ms are not possible; use 1 or more "
-                "requests and 0 ms or more"
-            )
+    most: Annotated[int, whole(1)] = 1
+    delay_ms: Annotated[float, number(0)] = 0.0
 
 
 class Dispatcher:

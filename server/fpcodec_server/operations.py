@@ -51,7 +51,7 @@ class Operations:
         return cls(
             tls=None if files is None else ReloadingTls(files),
             tokens=tokens,
-            rates=config.clients.rates,
+            rates=None if config.clients.unlimited else config.clients,
             metrics_listen=config.metrics.listen,
             reflection=config.reflection,
         )

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
-from fpcodec_server.admission import QueueLimits
 from fpcodec_server.catalog import ServedProfile
 from fpcodec_server.config import ServerConfig
-from fpcodec_server.dispatcher import BatchLimits
 from fpcodec_server.operations import Operations
 from fpcodec_server.server import CodecServer
-from fpcodec_server.streams import StreamLimits
 
 
 def server_of(config: ServerConfig, profiles: Sequence[ServedProfile]) -> CodecServer:
@@ -28,12 +24,12 @@ def server_of(config: ServerConfig, profiles: Sequence[ServedProfile]) -> CodecS
     return CodecServer(
         profiles,
         listen=config.listen,
-        limits=config.frames.limits,
+        limits=config.frames,
         threads=config.threads,
         workers=config.workers,
-        queue=QueueLimits(**asdict(config.queue)),
-        batch=BatchLimits(**asdict(config.batch)),
-        streams=StreamLimits(**asdict(config.streams)),
+        queue=config.queue,
+        batch=config.batch,
+        streams=config.streams,
         providers=config.providers,
         executor=config.executor,
         deadline_s=config.deadline_s,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, ClassVar, get_type_hints
 
 from fpcodec.address import split_address
 from fpcodec.errors import InputError
@@ -73,28 +73,41 @@ class Kind:
         return HIDDEN if self.secret and value is not None else repr(value)
 
 
-def kinds_of(section: type) -> dict[str, Kind]:
-    """The kinds that a dataclass's annotations give its fields, by field."""
-    found = {}
-    for name, hint in get_type_hints(section, include_extras=True).items():
-        for extra in getattr(hint, "__metadata__", ()):
-            if isinstance(extra, Kind):
-                found[name] = extra
-    return found
+@dataclass(frozen=True)
+class Section:
+    """Settings that belong together, checked wherever they come from.
 
-
-def check_section(section: Any, prefix: str) -> None:
-    """Check, and convert, the settings of a section that a program put together.
+    A subclass is a frozen dataclass whose annotations give fields their kinds; it says what
+    messages call it: ``class QueueLimits(Section, name="queue")``.
 
     Raises:
-        InputError: One is of another kind.
+        InputError: A value is not of its field's kind.
     """
-    for name, kind in kinds_of(type(section)).items():
-        value = getattr(section, name)
-        try:
-            object.__setattr__(section, name, kind.checked(value))
-        except ValueError:
-            raise InputError(f"{prefix}{name} is {kind.shown(value)}; use {kind.expects}") from None
+
+    _prefix: ClassVar[str] = ""
+
+    def __init_subclass__(cls, name: str = "") -> None:
+        cls._prefix = f"{name}." if name else ""
+
+    def __post_init__(self) -> None:
+        for name, kind in self.kinds().items():
+            value = getattr(self, name)
+            try:
+                object.__setattr__(self, name, kind.checked(value))
+            except ValueError:
+                raise InputError(
+                    f"{self._prefix}{name} is {kind.shown(value)}; use {kind.expects}"
+                ) from None
+
+    @classmethod
+    def kinds(cls) -> dict[str, Kind]:
+        """The kinds of its settings, by field."""
+        found = {}
+        for name, hint in get_type_hints(cls, include_extras=True).items():
+            for extra in getattr(hint, "__metadata__", ()):
+                if isinstance(extra, Kind):
+                    found[name] = extra
+        return found
 
 
 def whole(low: int, high: int = 2**63, optional: bool = False) -> Kind:

@@ -6,11 +6,13 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 from fpcodec.errors import FpcodecError, InputError, LimitExceeded, Overloaded, Timeout, Truncated
 from fpcodec.status import ERROR_KEY
 from fpcodec.v1 import codec_pb2
 from fpcodec_server.admission import LEAST_RETRY_MS
+from fpcodec_server.settings import Section, number, whole
 
 Infer = Callable[[bytes, bool, str, "float | None"], Awaitable[codec_pb2.InferResponse]]
 """Answers a frame: its bytes, whether they may be partial, the request id, seconds left. What it
@@ -30,7 +32,7 @@ MOST_EXPIRES_S = 60.0
 
 
 @dataclass(frozen=True)
-class StreamLimits:
+class StreamLimits(Section, name="streams"):
     """What one streaming call may ask for.
 
     Attributes:
@@ -41,23 +43,11 @@ class StreamLimits:
         expires_s: Seconds that a frame gets whose client names no time.
     """
 
-    credits: int = 4
-    most: int = 1000
-    max_arriving_bytes: int = 64 * 1024 * 1024
-    idle_s: float = 600.0
-    expires_s: float = 10.0
-
-    def __post_init__(self) -> None:
-        if min(self.credits, self.most, self.max_arriving_bytes) < 1:
-            raise InputError(
-                f"{self.most} streams of {self.credits} credits and {self.max_arriving_bytes} "
-                "bytes cannot work; use 1 or more of each"
-            )
-        if not self.idle_s > 0 or not self.expires_s > 0:
-            raise InputError(
-                f"{self.idle_s} s idle and {self.expires_s} s per frame leave no time; use more "
-                "than 0"
-            )
+    credits: Annotated[int, whole(1)] = 4
+    most: Annotated[int, whole(1)] = 1000
+    max_arriving_bytes: Annotated[int, whole(1)] = 64 * 1024 * 1024
+    idle_s: Annotated[float, number(0, above=True)] = 600.0
+    expires_s: Annotated[float, number(0, above=True)] = 10.0
 
     @property
     def most_of_a_client(self) -> int:
