@@ -48,27 +48,29 @@ class TlsConfig(Section, name="tls"):
         certificate: The certificate chain, PEM.
         key: Its private key, PEM.
         client_ca: Authorities whose clients are let in, PEM; no others are.
+
+    Raises:
+        InputError: A value is out of its range, or a file is missing.
     """
 
     certificate: Annotated[Path | None, OPTIONAL_FILE] = None
     key: Annotated[Path | None, OPTIONAL_FILE] = None
     client_ca: Annotated[Path | None, OPTIONAL_FILE] = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.files is None and (self.certificate or self.key or self.client_ca):
+            raise InputError(
+                "TLS needs tls.certificate and tls.key, and tls.client_ca besides where clients "
+                "need certificates; give what is missing"
+            )
+
     @property
     def files(self) -> TlsFiles | None:
-        """The files; None for plain text.
-
-        Raises:
-            InputError: One is missing.
-        """
-        if self.certificate is not None and self.key is not None:
-            return TlsFiles(self.certificate, self.key, self.client_ca)
-        if (self.certificate, self.key, self.client_ca) == (None, None, None):
+        """The files; None for plain text."""
+        if self.certificate is None or self.key is None:
             return None
-        raise InputError(
-            "TLS needs tls.certificate and tls.key, and tls.client_ca besides where clients "
-            "need certificates; give what is missing"
-        )
+        return TlsFiles(self.certificate, self.key, self.client_ca)
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,18 @@ class AuthConfig(Section, name="auth"):
     Attributes:
         tokens: File of bearer tokens; see docs/operations.md.
         token: A single token. A secret: from a file or a variable, never a flag.
+
+    Raises:
+        InputError: A value is out of its range, or both are given.
     """
 
     tokens: Annotated[Path | None, OPTIONAL_FILE] = None
     token: Annotated[str | None, OPTIONAL_SECRET] = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tokens is not None and self.token is not None:
+            raise InputError("auth.tokens and auth.token exclude each other; give one of them")
 
 
 @dataclass(frozen=True)
@@ -123,7 +133,7 @@ class ServerConfig(Section):
         reflection: Whether clients may list the calls.
 
     Raises:
-        InputError: A value is out of its range, or values do not fit together.
+        InputError: A value is out of its range.
     """
 
     listen: Annotated[str, ADDRESS] = "127.0.0.1:50051"
@@ -146,12 +156,6 @@ class ServerConfig(Section):
     clients: ClientRates = field(default_factory=ClientRates)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     log: LogConfig = field(default_factory=LogConfig)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _ = self.tls.files  # raises where one is missing
-        if self.auth.tokens is not None and self.auth.token is not None:
-            raise InputError("auth.tokens and auth.token exclude each other; give one of them")
 
 
 SECTIONS: dict[str, type[Section]] = {

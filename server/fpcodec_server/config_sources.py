@@ -51,7 +51,13 @@ class LoadedConfig:
 
     def shown(self) -> dict[str, Any]:
         """Every value by key as JSON has it, with secrets hidden."""
-        return {key: self._shown(key, value) for key, value in values_of(self.config).items()}
+        values = values_of(self.config)
+        for key, kind in kinds().items():
+            if kind.secret and values[key] is not None:
+                values[key] = HIDDEN
+            elif isinstance(values[key], Path):
+                values[key] = str(values[key])
+        return values
 
     def describe(self) -> str:
         """The configuration as a TOML file whose comments say where values come from."""
@@ -60,11 +66,6 @@ class LoadedConfig:
             for key, value in self.shown().items()
         )
         return "\n".join(lines)
-
-    def _shown(self, key: str, value: Any) -> Any:
-        if kinds()[key].secret and value is not None:
-            return HIDDEN
-        return str(value) if isinstance(value, Path) else value
 
 
 def load_config(

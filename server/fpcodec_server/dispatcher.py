@@ -61,8 +61,8 @@ class Dispatcher:
         make_worker: Callable[[], Worker],
         batch: BatchLimits,
         observer: Observer,
-        on_ready: Callable[[bool], None] = lambda ready: None,
-        hang_s: float = 60.0,
+        on_ready: Callable[[bool], None],
+        hang_s: float,
     ) -> None:
         self.queue, self._batch, self._observer = queue, batch, observer
         self._make, self._on_ready, self._hang_s = make_worker, on_ready, hang_s

@@ -22,6 +22,7 @@ from fpcodec.v1 import codec_pb2_grpc
 from fpcodec_server.admission import AdmissionQueue, QueueLimits
 from fpcodec_server.calls import current_call
 from fpcodec_server.catalog import Catalog, ServedProfile
+from fpcodec_server.config import ServerConfig
 from fpcodec_server.dispatcher import BatchLimits, Dispatcher
 from fpcodec_server.halves import LoadHalves
 from fpcodec_server.observer import Observer
@@ -34,7 +35,7 @@ from fpcodec_server.workers import EXECUTORS, Load, ThreadWorker, Worker, make_w
 if TYPE_CHECKING:
     from fpcodec.profile import Profile
 
-DEFAULT_LISTEN = "127.0.0.1:50051"
+DEFAULT_LISTEN = ServerConfig.listen
 
 LIVENESS = "liveness"
 """Health service that is SERVING as long as the process answers."""
@@ -93,19 +94,19 @@ class CodecServer:
         listen: str = DEFAULT_LISTEN,
         limits: Limits | None = None,
         threads: int | None = None,
-        workers: int = 2,
+        workers: int = ServerConfig.workers,
         queue: QueueLimits | None = None,
         batch: BatchLimits | None = None,
         streams: StreamLimits | None = None,
         providers: Sequence[str] = (),
-        executor: str = "processes",
-        deadline_s: float = 10.0,
-        notice_s: float = 0.0,
-        grace_s: float = 10.0,
+        executor: str = ServerConfig.executor,
+        deadline_s: float = ServerConfig.deadline_s,
+        notice_s: float = ServerConfig.notice_s,
+        grace_s: float = ServerConfig.grace_s,
         load: Load | None = None,
         operations: Operations | None = None,
         observer: Observer | None = None,
-        hang_s: float = 60.0,
+        hang_s: float = ServerConfig.hang_s,
     ) -> None:
         if min(grace_s, notice_s) < 0:
             raise InputError(f"a notice of {notice_s} s or a grace of {grace_s} s is negative; "
