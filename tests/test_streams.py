@@ -281,9 +281,9 @@ def test_calls_above_the_limit_are_refused_with_a_hint(
     start_server: StartServer, half: FakeHalf
 ) -> None:
     server = start_server(half, streams=StreamLimits(most=1))
-    with Call(server) as call, Call(server) as other:
+    with Call(server) as call:
         _granted(call)
-        with pytest.raises(grpc.RpcError) as caught:
+        with Call(server) as other, pytest.raises(grpc.RpcError) as caught:
             other.next()
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "grpc-retry-pushback-ms" in dict(caught.value.trailing_metadata())
