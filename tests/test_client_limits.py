@@ -58,6 +58,42 @@ def test_bytes_are_counted_and_a_long_request_is_paid_for_afterwards() -> None:
     assert wait_ms(limits, 1) == 2001
 
 
+def test_a_request_in_parts_is_one_request_and_pays_each_byte_once() -> None:
+    clock = Clock()
+    rates = ClientRates(requests_per_s=1, burst_requests=1, bytes_per_s=100, burst_bytes=500)
+    limits = ClientLimits(rates, clock)
+    limits.charge("a", 200)
+    limits.charge("a", 100, 200)
+    limits.charge("a", 200, 300)
+    with pytest.raises(errors.Overloaded, match="requests per second"):
+        limits.charge("a", 0)
+    clock.now_s += 1
+    assert wait_ms(limits, 110) == 100
+
+
+def test_a_part_too_many_is_told_when_the_whole_may_come_again() -> None:
+    limits = ClientLimits(ClientRates(bytes_per_s=100, burst_bytes=500), Clock())
+    assert wait_ms(limits, 300) == 0
+    limits.charge("a", 100)
+    with pytest.raises(errors.Overloaded) as caught:
+        limits.charge("a", 150, 100)
+    assert caught.value.retry_after_ms == 1500, "250 bytes, of which the bucket has 100"
+    limits.charge("a", 100, 100)
+
+
+def test_a_long_request_may_come_in_parts_as_it_may_at_once() -> None:
+    clock = Clock()
+    limits = ClientLimits(ClientRates(bytes_per_s=1000, burst_bytes=500), clock)
+    limits.charge("a", 400)
+    for before in (400, 800, 1200):
+        limits.charge("a", 400, before)
+    assert wait_ms(limits, 1) == 1101
+    clock.now_s += 1.5
+    limits.charge("a", 300)
+    with pytest.raises(errors.Overloaded):
+        limits.charge("a", 300, 300)
+
+
 def test_a_refused_request_costs_nothing() -> None:
     clock = Clock()
     rates = ClientRates(requests_per_s=1, burst_requests=2, bytes_per_s=1, burst_bytes=100)

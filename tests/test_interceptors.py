@@ -22,7 +22,7 @@ from fpcodec_edge.channel import open_channel
 from fpcodec_server.calls import current_call
 from fpcodec_server.client_limits import ClientRates
 from fpcodec_server.operations import Operations
-from fpcodec_server.stream_frames import stream_frame
+from fpcodec_server.stream_frames import charge_part, frame_refused, stream_frame
 
 Requests = AsyncIterator[codec_pb2.InferStreamRequest]
 
@@ -167,7 +167,14 @@ async def frame_by_frame(requests: Requests, context: Any) -> AsyncIterator[Any]
         return codec_pb2.InferStreamResponse(frame_id=request.frame_id, error=error_or_none)
 
     async for request in requests:
-        yield await asyncio.create_task(answer(request))
+        try:
+            charge_part(len(request.data), None)
+        except errors.Overloaded as error:
+            frame_refused(request.request_id, len(request.data), 0.0, error)
+            found = codec_pb2.FrameError(name="Overloaded")
+            yield codec_pb2.InferStreamResponse(frame_id=request.frame_id, error=found)
+        else:
+            yield await asyncio.create_task(answer(request))
 
 
 def test_frames_of_a_stream_are_charged_counted_and_logged(

@@ -18,6 +18,8 @@ from fpcodec.split import EdgeHalf, ServerHalf
 from fpcodec.v1 import codec_pb2, codec_pb2_grpc
 from fpcodec.video import VideoDecoder, VideoEncoder, is_inter
 from fpcodec_server import CodecServer, StreamLimits
+from fpcodec_server.client_limits import ClientRates
+from fpcodec_server.operations import Operations
 
 QUALITY = 0.4
 
@@ -117,3 +119,35 @@ def test_a_refresh_that_came_in_part_is_answered_but_not_leaned_on(
         assert call.next().answer.levels_ignored
         call.send(2, frames[1])
         assert call.next().error.name == "NeedsRefresh"
+
+
+def test_a_frame_above_its_clients_limits_breaks_the_chain_and_a_refresh_mends_it(
+    loop_thread: LoopThread, profile: Profile, frames: list[bytes]
+) -> None:
+    size = max(map(len, frames))
+    # A second part too long for any allowance stands for the frame that was to come second.
+    rates = ClientRates(bytes_per_s=1, burst_bytes=len(frames[0]) * 2 + size * 3)
+    limited = CodecServer(
+        [profile], listen="127.0.0.1:0", workers=1, threads=1, executor="threads",
+        operations=Operations(rates=rates),
+    )  # fmt: skip
+    loop_thread.run(limited.start(), 60)
+    try:
+        with Call(limited) as call:
+            call.next()
+            outcomes = []
+            call.send(1, frames[0])
+            outcomes.append(call.next())
+            call.send(2, bytes(size), last=False)
+            call.send(2, bytes(rates.burst_bytes), last=True)
+            outcomes.append(call.next())
+            call.send(3, frames[2])
+            outcomes.append(call.next())
+            call.send(4, frames[0])
+            outcomes.append(call.next())
+            call.send(5, frames[1])
+            outcomes.append(call.next())
+    finally:
+        loop_thread.run(limited.stop(0), 30)
+    names = [x.error.name or x.WhichOneof("outcome") for x in outcomes]
+    assert names == ["answer", "Overloaded", "NeedsRefresh", "answer", "answer"]

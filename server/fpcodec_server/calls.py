@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from fpcodec_server.trace import TraceContext
 
@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 _current: ContextVar[Call | None] = ContextVar("fpcodec_call", default=None)
 
 
-def _no_charge(size_bytes: int) -> None:
+class Charge(Protocol):
+    """Counts one request against its client's limits, or a further part of one."""
+
+    def __call__(self, size_bytes: int, before_bytes: int | None = None) -> None:
+        """See ``ClientLimits.charge``, which says what is raised."""
+
+
+def _no_charge(size_bytes: int, before_bytes: int | None = None) -> None:
     """Without limits, everything is free."""
 
 
@@ -34,9 +41,8 @@ class Call:
         request_id: The client's name for the request.
         profile: The profile that answers, once it is known.
         stages_ms: Milliseconds per stage, once they are known.
-        charge: Counts one frame of so many bytes against the client's limits; raises
-            ``Overloaded``. Done already for calls of one request; ``stream_frame`` does it for
-            the frames of a stream.
+        charge: Counts a frame against the client's limits; raises ``Overloaded``. Done already
+            for calls of one request; a stream's frames are charged as they come.
         ended: Counts and logs what became of the call, or of one frame of it.
     """
 
@@ -46,7 +52,7 @@ class Call:
     request_id: str = ""
     profile: str = ""
     stages_ms: dict[str, float] = field(default_factory=dict)
-    charge: Callable[[int], None] = _no_charge
+    charge: Charge = _no_charge
     ended: Callable[[RequestRecord], None] = _not_told
 
 

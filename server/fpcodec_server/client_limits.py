@@ -64,22 +64,28 @@ class ClientLimits:
         self._max_clients = max_clients
         self._clients: OrderedDict[str, list[_Bucket]] = OrderedDict()
 
-    def charge(self, client: str, size_bytes: int) -> None:
-        """Count one request.
+    def charge(self, client: str, size_bytes: int, before_bytes: int | None = None) -> None:
+        """Count one request, or a further part of one.
+
+        Parts are let through as the request would be in one piece: what it has paid for counts
+        as if it were still in the bucket.
 
         Args:
             client: Who sent it.
-            size_bytes: Its length.
+            size_bytes: Its length, or the part's.
+            before_bytes: Length of the parts that were counted before; None for its beginning.
 
         Raises:
-            Overloaded: The client has used up its share; says when to come back. Nothing is
-                counted then.
+            Overloaded: The client has used up its share; says when to come back with all of it.
+                Nothing is counted then, but what came before stays so.
         """
         now_s = self._clock()
-        costs = (1.0, float(size_bytes))
+        begins = before_bytes is None
+        costs = (1.0 if begins else 0.0, float(size_bytes))
+        paid = (0.0 if begins else 1.0, float(before_bytes or 0))
         buckets = self._buckets_of(client, now_s)
-        for bucket, cost in zip(buckets, costs, strict=True):
-            wait_s = bucket.wait_s(cost, now_s)
+        for bucket, cost, already in zip(buckets, costs, paid, strict=True):
+            wait_s = bucket.wait_s(cost, already, now_s)
             if wait_s > 0:
                 raise Overloaded(
                     f"{client} is above its {bucket.rate:g} {bucket.unit} per second; "
@@ -111,13 +117,16 @@ class _Bucket:
         self._burst = float(burst)
         self._filled_s = now_s
 
-    def wait_s(self, cost: float, now_s: float) -> float:
-        """Seconds until the cost may be taken out; 0 for now."""
+    def wait_s(self, cost: float, paid: float, now_s: float) -> float:
+        """Seconds until both may be taken out; 0 where the cost may, after what was paid, now."""
         if math.isinf(self.rate):
             self.level = self._burst
             return 0.0
         self.level = min(self._burst, self.level + (now_s - self._filled_s) * self.rate)
         self._filled_s = now_s
         # What is longer than a full bucket would never pass: it passes a full one, into debt.
-        missing = min(cost, self._burst) - self.level
-        return missing / self.rate if missing > _ROUNDING else 0.0
+        whole = min(paid + cost, self._burst)
+        if whole - (self.level + paid) <= _ROUNDING:
+            return 0.0
+        # A refused part's request comes again from its beginning.
+        return (whole - self.level) / self.rate

@@ -65,8 +65,8 @@ class CallRules:
             token_name = authenticate(details.invocation_metadata or (), self.tokens)
         return client_name(token_name, context.auth_context(), context.peer())
 
-    def charge(self, client: str, size_bytes: int) -> None:
-        """Count one request against its client's limits.
+    def charge(self, client: str, size_bytes: int, before_bytes: int | None = None) -> None:
+        """Count one request, or a further part of one, against its client's limits.
 
         Raises:
             Overloaded: The client is above them.
@@ -74,7 +74,7 @@ class CallRules:
         if self.limits is None:
             return
         try:
-            self.limits.charge(client, size_bytes)
+            self.limits.charge(client, size_bytes, before_bytes)
         except Overloaded:
             self.metrics.shed("client_limit")
             raise

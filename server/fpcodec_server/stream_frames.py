@@ -1,4 +1,4 @@
-"""Frames of a streaming call: charged, counted and logged one by one, as calls are."""
+"""Frames of a streaming call: charged as they come, counted and logged one by one, as calls are."""
 
 from __future__ import annotations
 
@@ -32,36 +32,63 @@ class FrameNote:
     response: Any = None
 
 
+def charge_part(size_bytes: int, before_bytes: int | None) -> None:
+    """Count a part of a frame of the current streaming call against its client's limits.
+
+    Args:
+        size_bytes: The part's length.
+        before_bytes: Length of the frame's parts before; None for its first.
+
+    Raises:
+        Overloaded: The client is above them.
+    """
+    stream = current_call()
+    if stream is not None:
+        stream.charge(size_bytes, before_bytes)
+
+
+def frame_refused(
+    request_id: str, received_bytes: int, seconds: float, error: FpcodecError
+) -> None:
+    """Count and log a frame of the current streaming call that was refused while it arrived.
+
+    Args:
+        request_id: The frame's.
+        received_bytes: Length of what came of it.
+        seconds: Since it was begun.
+        error: Why.
+    """
+    stream = current_call()
+    if stream is not None:
+        code = status_of(error).code.name
+        call = _call_of_frame(stream, request_id)
+        _tell(call, FrameNote(), code, type(error).__name__, seconds, received_bytes)
+
+
 @contextmanager
 def stream_frame(
     request_id: str, received_bytes: int, clock: Callable[[], float] = time.perf_counter
 ) -> Iterator[FrameNote]:
     """Answer one frame of the current streaming call inside this block, in a task of its own.
 
-    ``current_call`` gives the frame's call in it. What the block raises goes on.
+    ``current_call`` gives the frame's call in it. What the block raises goes on. The frame has
+    been charged as it came.
 
     Args:
         request_id: The frame's.
         received_bytes: Its length.
         clock: Seconds for its duration.
-
-    Raises:
-        Overloaded: The client is above its limits.
     """
     stream = current_call()
     note = FrameNote()
     if stream is None:
         yield note
         return
-    call = replace(
-        stream, method=stream.method + FRAME, request_id=request_id, stages_ms={},
-        trace=stream.trace.child(),
-    )  # fmt: skip
+    call = _call_of_frame(stream, request_id)
     enter_call(call)
     begun_s = clock()
     code, error = grpc.StatusCode.OK, ""
     try:
-        call.charge(received_bytes)
         yield note
     except FpcodecError as caught:
         code, error = status_of(caught).code, type(caught).__name__
@@ -74,6 +101,13 @@ def stream_frame(
         raise
     finally:
         _tell(call, note, code.name, error, clock() - begun_s, received_bytes)
+
+
+def _call_of_frame(stream: Call, request_id: str) -> Call:
+    return replace(
+        stream, method=stream.method + FRAME, request_id=request_id, stages_ms={},
+        trace=stream.trace.child(),
+    )  # fmt: skip
 
 
 def _tell(

@@ -13,6 +13,7 @@ from fpcodec.status import ERROR_KEY
 from fpcodec.v1 import codec_pb2
 from fpcodec_server.admission import LEAST_RETRY_MS
 from fpcodec_server.settings import Section, number, whole
+from fpcodec_server.stream_frames import charge_part, frame_refused
 
 Infer = Callable[[bytes, bool, str, "float | None"], Awaitable[codec_pb2.InferResponse]]
 """Answers a frame: its bytes, whether they may be partial, the request id, seconds left. What it
@@ -94,9 +95,11 @@ class ByteBudget:
 class _Arriving:
     """A frame of which not all has been answered."""
 
-    def __init__(self, frame_id: int, request_id: str, expires_at_s: float) -> None:
-        self.frame_id, self.request_id, self.expires_at_s = frame_id, request_id, expires_at_s
+    def __init__(self, frame_id: int, request_id: str, begun_s: float, expires_at_s: float) -> None:
+        self.frame_id, self.request_id = frame_id, request_id
+        self.begun_s, self.expires_at_s = begun_s, expires_at_s
         self.data = bytearray()
+        self.received_bytes = 0
         self.timer: asyncio.TimerHandle | None = None
 
 
@@ -192,8 +195,7 @@ class Stream:
             for task in (feed, closed):
                 task.cancel()
         for frame in list(self._arriving.values()):
-            self._forget(frame)
-            self._answer_error(
+            self._give_up(
                 frame,
                 Truncated(
                     f"the call ended after {len(frame.data)} bytes of frame {frame.frame_id}; "
@@ -224,22 +226,55 @@ class Stream:
 
     def _receive(self, request: codec_pb2.InferStreamRequest) -> None:
         frame = self._arriving.get(request.frame_id)
+        begins = frame is None
         if frame is None:
             if request.frame_id <= self._newest_id:
                 if request.frame_id:
                     return  # the rest of a frame that has been answered already
                 raise InputError("frame id 0 is no frame's; count from 1")
             frame = self._begin(request)
-            if frame is None:
-                return
+        before_bytes = None if begins else frame.received_bytes
+        frame.received_bytes += len(request.data)
         try:
+            # Before all else: what is refused has cost the server its reading too.
+            charge_part(len(request.data), before_bytes)
+            if begins:
+                self._require_allowed(frame, request.request_id)
             self._add(frame, request.data)
         except FpcodecError as error:
-            self._forget(frame)
-            self._answer_error(frame, error)
+            self._give_up(frame, error)
             return
         if request.last:
             self._complete(frame, partial=False)
+
+    def _begin(self, request: codec_pb2.InferStreamRequest) -> _Arriving:
+        self._newest_id = request.frame_id
+        loop = asyncio.get_running_loop()
+        # A client that never finishes its frames must not hold what they take for ever.
+        expires_s = request.expires_after_ms / 1e3 or self._limits.expires_s
+        expires_s = min(expires_s, MOST_EXPIRES_S)
+        # Short enough for the log, where the frame is refused for it.
+        name = request.request_id[:MAX_REQUEST_ID_BYTES]
+        frame = _Arriving(request.frame_id, name, loop.time(), loop.time() + expires_s)
+        self._unanswered += 1
+        self._arriving[frame.frame_id] = frame
+        early_s = request.answer_within_ms / 1e3
+        if early_s and early_s < expires_s:
+            frame.timer = loop.call_later(early_s, self._complete, frame, True)
+        else:
+            frame.timer = loop.call_later(expires_s, self._expire, frame, expires_s)
+        return frame
+
+    def _require_allowed(self, frame: _Arriving, request_id: str) -> None:
+        if self._unanswered - self._writing > self._limits.credits:
+            raise Overloaded(
+                f"frame {frame.frame_id} was begun without a credit, {self._limits.credits} "
+                "are unanswered; wait for an answer first"
+            )
+        if len(request_id.encode()) > MAX_REQUEST_ID_BYTES:
+            raise InputError(
+                f"the request id is longer than {MAX_REQUEST_ID_BYTES} bytes; use a shorter one"
+            )
 
     def _add(self, frame: _Arriving, data: bytes) -> None:
         if len(frame.data) + len(data) > self._max_frame_bytes:
@@ -250,49 +285,21 @@ class Stream:
         self._budget.hold(self.client, len(data))
         frame.data += data
 
-    def _begin(self, request: codec_pb2.InferStreamRequest) -> _Arriving | None:
-        self._newest_id = request.frame_id
-        loop = asyncio.get_running_loop()
-        # A client that never finishes its frames must not hold what they take for ever.
-        expires_s = request.expires_after_ms / 1e3 or self._limits.expires_s
-        expires_s = min(expires_s, MOST_EXPIRES_S)
-        name = request.request_id if len(request.request_id) <= MAX_REQUEST_ID_BYTES else ""
-        frame = _Arriving(request.frame_id, name, loop.time() + expires_s)
-        self._unanswered += 1
-        if self._unanswered - self._writing > self._limits.credits:
-            self._answer_error(
-                frame,
-                Overloaded(
-                    f"frame {frame.frame_id} was begun without a credit, {self._limits.credits} "
-                    "are unanswered; wait for an answer first"
-                ),
-            )
-            return None
-        if name != request.request_id or len(name.encode()) > MAX_REQUEST_ID_BYTES:
-            self._answer_error(
-                frame,
-                InputError(
-                    f"the request id is longer than {MAX_REQUEST_ID_BYTES} bytes; use a shorter one"
-                ),
-            )
-            return None
-        self._arriving[frame.frame_id] = frame
-        early_s = request.answer_within_ms / 1e3
-        if early_s and early_s < expires_s:
-            frame.timer = loop.call_later(early_s, self._complete, frame, True)
-        else:
-            frame.timer = loop.call_later(expires_s, self._expire, frame, expires_s)
-        return frame
-
     def _expire(self, frame: _Arriving, after_s: float) -> None:
-        self._forget(frame)
-        self._answer_error(
+        self._give_up(
             frame,
             Timeout(
                 f"frame {frame.frame_id} had not arrived whole after {1e3 * after_s:.0f} ms; send "
                 "fewer bytes, or ask for an answer within less"
             ),
         )
+
+    def _give_up(self, frame: _Arriving, error: FpcodecError) -> None:
+        """Refuse a frame that has not arrived whole."""
+        self._forget(frame)
+        seconds = asyncio.get_running_loop().time() - frame.begun_s
+        frame_refused(frame.request_id, frame.received_bytes, seconds, error)
+        self._answer_error(frame, error)
 
     def _complete(self, frame: _Arriving, partial: bool) -> None:
         self._forget(frame)
