@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
+from test_streams import Call
 from tls_kit import TOKEN, with_tokens
 from wire_kit import FakeHalf, Gate, StartServer, fake_or_error
 
@@ -18,6 +20,7 @@ from fpcodec.v1 import codec_pb2, codec_pb2_grpc
 from fpcodec_edge import ChannelSecurity
 from fpcodec_edge.channel import open_channel
 from fpcodec_server.client_limits import ClientRates
+from fpcodec_server.video import StreamVideo
 
 
 def send(address: str, frames: list[bytes], token: str | None = None) -> list[Any]:
@@ -101,3 +104,24 @@ def test_a_call_that_names_no_deadline_has_the_servers(start_server: StartServer
         gate.release.set()
         codes = {call.exception(10).code().name for call in calls}  # type: ignore[union-attr]
     assert codes == {"DEADLINE_EXCEEDED"}
+
+
+def test_reading_an_inter_frame_takes_from_the_frames_own_time(
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = StreamVideo.read
+
+    async def read_slowly(self: StreamVideo, frame: bytes, partial: bool) -> Any:
+        found = await read(self, frame, partial)
+        await asyncio.sleep(0.3)
+        return found
+
+    monkeypatch.setattr(StreamVideo, "read", read_slowly)
+    half = FakeHalf()
+    with Call(start_server(half)) as call:
+        call.next()
+        call.send(1, b"frame", expires_after_ms=200)
+        assert call.next().error.name == "Timeout"
+        call.send(2, b"frame", expires_after_ms=5000)
+        assert call.next().WhichOneof("outcome") == "answer"
+    assert len(half.frames) == 1, "nobody wanted the first any more"

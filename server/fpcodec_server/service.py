@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import secrets
@@ -177,12 +178,14 @@ class CodecServicer:
         video = StreamVideo(lambda frame: self._require_open()[0].of_frame(frame), self._limits)
 
         async def infer(
-            frame: bytes, partial: bool, request_id: str, seconds_left: float | None
+            frame: bytes, partial: bool, request_id: str, expires_at_s: float
         ) -> codec_pb2.InferResponse:
             with stream_frame(request_id, len(frame)) as note:
                 profile, decoded = await video.read(frame, partial)
                 job = Job(profile.stream_id, frame, partial, decoded)
-                response = await self._infer(job, profile, request_id, client, seconds_left)
+                # Only now: an inter frame waits for those before it, and reading takes its time.
+                left_s = expires_at_s - asyncio.get_running_loop().time()
+                response = await self._infer(job, profile, request_id, client, left_s)
                 note.response = response
                 return response
 

@@ -15,9 +15,10 @@ from fpcodec_server.admission import LEAST_RETRY_MS
 from fpcodec_server.settings import Section, number, whole
 from fpcodec_server.stream_frames import charge_part, frame_refused
 
-Infer = Callable[[bytes, bool, str, "float | None"], Awaitable[codec_pb2.InferResponse]]
-"""Answers a frame: its bytes, whether they may be partial, the request id, seconds left. What it
-raises goes through ``Refuse`` before the client reads it."""
+Infer = Callable[[bytes, bool, str, float], Awaitable[codec_pb2.InferResponse]]
+"""Answers a frame: its bytes, whether they may be partial, the request id, when nobody wants the
+answer any more on the event loop's clock. What it raises goes through ``Refuse`` before the client
+reads it."""
 
 Refuse = Callable[[Exception], "tuple[object, str, tuple[tuple[str, str], ...]]"]
 """Status code, message and trailing metadata that a client may read of an error."""
@@ -306,9 +307,9 @@ class Stream:
         self._keep(asyncio.create_task(self._answer(frame, partial)))
 
     async def _answer(self, frame: _Arriving, partial: bool) -> None:
-        left_s = frame.expires_at_s - asyncio.get_running_loop().time()
+        data, expires_at_s = bytes(frame.data), frame.expires_at_s
         try:
-            answer = await self._infer(bytes(frame.data), partial, frame.request_id, left_s)
+            answer = await self._infer(data, partial, frame.request_id, expires_at_s)
         except Exception as error:
             self._answer_error(frame, error)
             return
