@@ -25,6 +25,7 @@ from fpcodec_server.catalog import Catalog, ServedProfile
 from fpcodec_server.config import ServerConfig
 from fpcodec_server.dispatcher import BatchLimits, Dispatcher
 from fpcodec_server.halves import LoadHalves
+from fpcodec_server.health import Health
 from fpcodec_server.observer import Observer
 from fpcodec_server.operations import Operations
 from fpcodec_server.reflection import add_reflection
@@ -122,15 +123,14 @@ class CodecServer:
         self._tell_profiles()
         self._streams = streams or StreamLimits()
         self._queue = AdmissionQueue(queue or QueueLimits(), workers, on_shed=self._observer.shed)
+        self._health = Health()
         self._dispatcher = Dispatcher(
             self._queue, self._maker(self._catalog), batch or BatchLimits(), self._observer,
-            self._on_ready, hang_s,
+            self._set_health, hang_s,
         )  # fmt: skip
         self._servicer = CodecServicer(
             self._limits, self._streams, __version__, self._observer, client_of, deadline_s
         )
-        self._health = health.aio.HealthServicer()
-        self._health_tasks: set[asyncio.Task[None]] = set()
         self._server: grpc.aio.Server | None = None
         self._port = 0
 
@@ -159,7 +159,7 @@ class CodecServer:
             await self.stop(0)
             raise
         self._servicer.open(self._catalog, self._dispatcher)
-        await self._set_health(True)
+        self._set_health(True)
         _log.info("serving on %s", self.address)
 
     async def reload(self, profiles: Sequence[ServedProfile]) -> None:
@@ -179,10 +179,8 @@ class CodecServer:
 
         await self._dispatcher.replace(self._maker(catalog), swap)
         for name in gone:
-            await self._health.set(
-                PROFILE_HEALTH + name, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-            )
-        await self._set_health(True)
+            self._health.set(PROFILE_HEALTH + name, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
+        self._set_health(True)
 
     async def wait(self) -> None:
         """Wait until the server has stopped."""
@@ -196,10 +194,11 @@ class CodecServer:
             grace_s: Seconds for the calls in flight, then they are cancelled, and no notice is
                 given; None for the server's own.
         """
-        await self._health.enter_graceful_shutdown()
+        self._health.stopping()
         if grace_s is None:
             await asyncio.sleep(self._notice_s)
         self._servicer.close()
+        self._health.close()
         if self._server is not None:
             await self._server.stop(self._grace_s if grace_s is None else grace_s)
         await self._dispatcher.close()
@@ -220,16 +219,11 @@ class CodecServer:
             return lambda: ThreadWorker(shared)
         return lambda: make_worker(self._executor, load)
 
-    def _on_ready(self, ready: bool) -> None:
-        task = asyncio.get_running_loop().create_task(self._set_health(ready))
-        self._health_tasks.add(task)
-        task.add_done_callback(self._health_tasks.discard)
-
     async def _listen(self) -> None:
         listen = join_address(self._host, self._wanted_port)
         _require_bindable(self._host, self._wanted_port)
-        await self._set_health(False)
-        await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
+        self._set_health(False)
+        self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
         self._operations.open()
         self._server = grpc.aio.server(
             interceptors=self._operations.interceptors(),
@@ -256,10 +250,10 @@ class CodecServer:
         waiting = self._queue.limits.max_waiting + self._queue.workers
         return waiting + self._streams.most + _HEALTH_CALLS
 
-    async def _set_health(self, serving: bool) -> None:
+    def _set_health(self, serving: bool) -> None:
         states = health_pb2.HealthCheckResponse
         for name in ("", SERVICE_NAME, *(PROFILE_HEALTH + x.name for x in self._catalog)):
-            await self._health.set(name, states.SERVING if serving else states.NOT_SERVING)
+            self._health.set(name, states.SERVING if serving else states.NOT_SERVING)
 
 
 def client_of(context: Context) -> str:
