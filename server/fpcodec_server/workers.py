@@ -105,6 +105,10 @@ class ProcessWorker:
         self._load = load
         self._pipe: Connection[Any, Any] | None = None
         self._process: Any = None
+        # A process that has stopped, or that is very busy, neither reads nor writes: whoever is
+        # at the pipe waits, and that must not be the loop.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="fpcodec-pipe")
+        self._given_up = False
 
     async def start(self) -> None:
         """Start the process and load there; see ``Worker.start``."""
@@ -119,12 +123,16 @@ class ProcessWorker:
             raise problem
 
     async def answer(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """See ``Worker.answer``."""
+        """See ``Worker.answer``; where it is cancelled, the worker is of no more use."""
+        if self._given_up:
+            raise WorkerLost("this worker was given up in the midst of a batch; use another")
         try:
-            self._opened().send(jobs)
-        except OSError as error:
-            raise _died(error) from error
-        outcomes: list[Outcome] = await self._receive()
+            await self._at_pipe(self._opened().send, jobs)
+            outcomes: list[Outcome] = await self._receive()
+        except (WorkerLost, asyncio.CancelledError):
+            # The pipe may hold half a job, or will hold an answer that nobody waits for.
+            self._given_up = True
+            raise
         return outcomes
 
     async def lost(self) -> None:
@@ -134,17 +142,23 @@ class ProcessWorker:
     async def close(self, *, kill: bool = False) -> None:
         """End the process; see ``Worker.close``."""
         pipe, self._pipe = self._pipe, None
-        if pipe is not None:
-            # A file number is used again: what waits for this one must not hear of another.
-            asyncio.get_running_loop().remove_reader(pipe.fileno())
-            pipe.close()
         process, self._process = self._process, None
-        if process is None or process.pid is None:
-            return
-        if kill:
+        if process is not None and process.pid is None:
+            process = None
+        # Given up in the midst of its work, it may never come to the end of it.
+        if process is not None and (kill or self._given_up):
             process.kill()
-        await asyncio.get_running_loop().run_in_executor(None, process.join)
-        process.close()
+        loop = asyncio.get_running_loop()
+        # Whoever still is at the pipe wakes when the process ends. Before that the pipe must not
+        # be closed: its file number would be another's, and the bytes go there.
+        await loop.run_in_executor(None, self._thread.shutdown)
+        if pipe is not None:
+            # What waits for this file number must not hear of another either.
+            loop.remove_reader(pipe.fileno())
+            pipe.close()
+        if process is not None:
+            await loop.run_in_executor(None, process.join)
+            process.close()
 
     def _opened(self) -> Connection[Any, Any]:
         if self._pipe is None:
@@ -153,8 +167,16 @@ class ProcessWorker:
 
     async def _receive(self) -> Any:
         await self._readable()
+        return await self._at_pipe(self._opened().recv)
+
+    async def _at_pipe(self, do: Callable[..., Any], *values: Any) -> Any:
+        """Send or receive, in the thread for that.
+
+        Raises:
+            WorkerLost: The process died.
+        """
         try:
-            return self._opened().recv()
+            return await asyncio.get_running_loop().run_in_executor(self._thread, do, *values)
         except (EOFError, OSError) as error:
             raise _died(error) from error
 
