@@ -170,6 +170,48 @@ def test_what_a_worker_was_lost_over_comes_first_and_alone() -> None:
     _run(work())
 
 
+def test_who_goes_while_its_request_waits_for_a_second_worker_gives_up_its_place_too() -> None:
+    async def work() -> None:
+        told: list[tuple[int, int]] = []
+        queue = AdmissionQueue(QueueLimits(), 1, on_waiting=lambda *x: told.append(x))
+        queue.admit(_job(), "a")
+        (lost,) = await queue.take(1)
+        queue.put_back(lost)
+        assert told == [(1, 10), (0, 0), (1, 10)]
+        queue.forget(lost)
+        assert told[-1] == (queue.waiting, queue.waiting_bytes) == (0, 0)
+        # Its worker may be lost just after it went.
+        queue.admit(_job(), "a")
+        (gone,) = await queue.take(1)
+        queue.forget(gone)
+        queue.put_back(gone)
+        assert told[-1] == (queue.waiting, queue.waiting_bytes) == (0, 0)
+
+    _run(work())
+
+
+def test_every_change_of_what_waits_is_told() -> None:
+    async def work() -> None:
+        told: list[tuple[int, int]] = []
+        clock = Clock()
+        queue = AdmissionQueue(
+            QueueLimits(max_waiting=3), 1, clock=clock, on_waiting=lambda *x: told.append(x)
+        )
+        await _begin_work(queue)
+        late, *_ = [queue.admit(_job(), "a", 1.0) for _ in range(3)]
+        queue.admit(_job(20), "b")
+        assert told[-1] == (3, 40), "the newest of a's gave way"
+        clock.now_s += 2
+        assert _clients(await queue.take(4)) == ["b"]
+        assert told[-1] == (0, 0), "a's had expired"
+        assert isinstance(late.outcome.exception(), Timeout)
+        queue.admit(_job(), "c")
+        queue.fail_all(Unavailable("the server is shutting down; use another"))
+        assert told[-1] == (0, 0)
+
+    _run(work())
+
+
 def test_the_end_answers_everything() -> None:
     async def work() -> None:
         queue = AdmissionQueue(QueueLimits(), 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from fpcodec.v1 import codec_pb2, codec_pb2_grpc
 from fpcodec_edge import ChannelSecurity
 from fpcodec_edge.channel import open_channel
 from fpcodec_server.client_limits import ClientRates
+from fpcodec_server.operations import Operations
 from fpcodec_server.video import StreamVideo
 
 
@@ -125,3 +127,36 @@ def test_reading_an_inter_frame_takes_from_the_frames_own_time(
         call.send(2, b"frame", expires_after_ms=5000)
         assert call.next().WhichOneof("outcome") == "answer"
     assert len(half.frames) == 1, "nobody wanted the first any more"
+
+
+def test_the_gauges_of_the_queue_follow_requests_that_are_given_up(
+    start_server: StartServer,
+) -> None:
+    gate, operations = Gate(), Operations()
+    server = start_server(FakeHalf(gate), workers=1, operations=operations)
+
+    def waiting() -> tuple[float | None, float | None]:
+        sample = operations.metrics.registry.get_sample_value
+        return sample("fpcodec_queue_frames"), sample("fpcodec_queue_bytes")
+
+    with grpc.insecure_channel(server.address) as channel, Call(server) as stream:
+        infer = codec_pb2_grpc.CodecServiceStub(channel).Infer
+        first = infer.future(codec_pb2.InferRequest(frame=b"first"), timeout=10)
+        assert gate.begun.acquire(timeout=5)
+        second = infer.future(codec_pb2.InferRequest(frame=b"second"), timeout=10)
+        stream.next()
+        stream.send(1, b"third")
+        _wait_until(lambda: waiting() == (2, 11))
+        second.cancel()
+        _wait_until(lambda: waiting() == (1, 5))
+        stream.answers.cancel()
+        _wait_until(lambda: waiting() == (0, 0))
+        gate.release.set()
+        first.result(5)
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < end_s
+        time.sleep(0.01)

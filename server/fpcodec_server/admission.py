@@ -79,6 +79,7 @@ class AdmissionQueue:
         workers: How many take from it.
         clock: Monotonic seconds.
         on_shed: Told why whenever a request is refused or dropped.
+        on_waiting: Told how many requests and frame bytes wait, whenever that changes.
     """
 
     def __init__(
@@ -88,10 +89,12 @@ class AdmissionQueue:
         *,
         clock: Callable[[], float] = time.monotonic,
         on_shed: Callable[[str], None] = lambda reason: None,
+        on_waiting: Callable[[int, int], None] = lambda items, bytes: None,
     ) -> None:
         if workers < 1:
             raise InputError(f"{workers} workers can do nothing; use 1 or more")
-        self.limits, self.workers, self.clock, self._on_shed = limits, workers, clock, on_shed
+        self.limits, self.workers, self.clock = limits, workers, clock
+        self._on_shed, self._on_waiting = on_shed, on_waiting
         self._waiting: OrderedDict[str, deque[Ticket]] = OrderedDict()
         self._urgent: deque[Ticket] = deque()
         self._arrived = asyncio.Event()
@@ -152,13 +155,14 @@ class AdmissionQueue:
     def forget(self, ticket: Ticket) -> None:
         """Drop a waiting request whose caller has gone; nothing happens where it runs."""
         ticket.outcome.cancel()
-        line = self._waiting.get(ticket.client)
-        if line is not None and ticket in line:
-            line.remove(ticket)
-            if not line:
-                del self._waiting[ticket.client]
-            self._count(ticket, -1)
-            self._on_shed("cancelled")
+        line = self._waiting.get(ticket.client, deque())
+        for place in (line, self._urgent):
+            if ticket in place:
+                place.remove(ticket)
+                self._count(ticket, -1)
+                self._on_shed("cancelled")
+        if not line:
+            self._waiting.pop(ticket.client, None)
 
     async def take(self, most: int, delay_s: float = 0.0) -> list[Ticket]:
         """Wait for requests and hand out some of one profile, the clients taking turns.
@@ -182,6 +186,8 @@ class AdmissionQueue:
 
     def put_back(self, ticket: Ticket) -> None:
         """Let a request whose worker was lost be tried again, before all others."""
+        if ticket.outcome.done():
+            return
         self._urgent.append(ticket)
         self._count(ticket, 1)
         self._arrived.set()
@@ -291,3 +297,4 @@ class AdmissionQueue:
     def _count(self, ticket: Ticket, sign: int) -> None:
         self._items += sign
         self._bytes += sign * ticket.job.frame_bytes
+        self._on_waiting(self._items, self._bytes)

@@ -121,7 +121,6 @@ class Dispatcher:
             UnexpectedFailure: A fault of the program.
         """
         ticket = self.queue.admit(job, client, seconds_left)
-        self._observe_queue()
         try:
             found = await asyncio.wait_for(ticket.outcome, seconds_left)
         except asyncio.TimeoutError:
@@ -134,8 +133,6 @@ class Dispatcher:
         except asyncio.CancelledError:
             self.queue.forget(ticket)
             raise
-        finally:
-            self._observe_queue()
         queue_s, outcome = found
         self._observer.stage("queue", queue_s)
         if isinstance(outcome, Exception):
@@ -177,9 +174,6 @@ class Dispatcher:
             self._was_ready = ready
             self._on_ready(ready)
 
-    def _observe_queue(self) -> None:
-        self._observer.set_queue(self.queue.waiting, self.queue.waiting_bytes)
-
     async def _run(self, worker: Worker, batch: Sequence[Ticket]) -> None:
         """Run one batch.
 
@@ -189,7 +183,6 @@ class Dispatcher:
         queue = self.queue
         start_s = queue.clock()
         jobs = [replace(x.job, seconds_left=x.seconds_left(start_s)) for x in batch]
-        self._observe_queue()
         took_s = None
         try:
             outcomes = await asyncio.wait_for(worker.answer(jobs), self._hang_s)

@@ -122,7 +122,10 @@ class CodecServer:
         self._catalog = Catalog(profiles)
         self._tell_profiles()
         self._streams = streams or StreamLimits()
-        self._queue = AdmissionQueue(queue or QueueLimits(), workers, on_shed=self._observer.shed)
+        self._queue = AdmissionQueue(
+            queue or QueueLimits(), workers, on_shed=self._observer.shed,
+            on_waiting=self._observer.set_queue,
+        )  # fmt: skip
         self._health = Health()
         self._dispatcher = Dispatcher(
             self._queue, self._maker(self._catalog), batch or BatchLimits(), self._observer,
