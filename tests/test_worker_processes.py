@@ -307,3 +307,21 @@ def _state(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
         return "Z"
+
+
+def test_the_log_names_the_request_that_a_worker_was_lost_over(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    server = start(load=mortal_halves, workers=1)
+    with (
+        caplog.at_level("WARNING", "fpcodec_server.dispatcher"),
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        request = codec_pb2.InferRequest(frame=b"die", request_id="r7")
+        header = (("traceparent", f"00-{trace_id}-00f067aa0ba902b7-01"),)
+        with pytest.raises(grpc.RpcError):
+            codec_pb2_grpc.CodecServiceStub(channel).Infer(request, metadata=header, timeout=20)
+    lines = [x.fpcodec_fields for x in caplog.records if hasattr(x, "fpcodec_fields")]
+    names = {"request_id": "r7", "trace_id": trace_id, "client": "ipv4:127.0.0.1"}
+    assert lines == [{**names, "attempt": 1}, {**names, "attempt": 2}]

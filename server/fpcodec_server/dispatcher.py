@@ -15,6 +15,7 @@ from fpcodec.v1 import codec_pb2
 from fpcodec_server.admission import AdmissionQueue, Ticket
 from fpcodec_server.jobs import Job, Outcome
 from fpcodec_server.observer import Observer
+from fpcodec_server.request_log import log_fields
 from fpcodec_server.settings import Section, number, whole
 from fpcodec_server.workers import Worker
 
@@ -212,6 +213,9 @@ class Dispatcher:
 
     def _survive(self, ticket: Ticket, error: WorkerLost) -> None:
         ticket.attempts += 1
+        # Whoever looks for the frame that ends workers finds it by these.
+        names = {**ticket.job.names, "client": ticket.client, "attempt": ticket.attempts}
+        log_fields(_log, logging.WARNING, "a request was in hand when its worker was lost", names)
         if ticket.attempts < MOST_ATTEMPTS:
             self.queue.put_back(ticket)
         else:

@@ -7,6 +7,7 @@ import functools
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import grpc
@@ -247,8 +248,10 @@ class CodecServicer:
                 f"{self._limits.max_frame_bytes}; send fewer levels or a lower quality"
             )
         call = current_call()
+        job = replace(job, request_id=request_id)
         if call is not None:
             call.profile = profile.name
+            job = replace(job, traceparent=call.trace.traceparent)
         response = await dispatcher.answer(job, client, seconds_left)
         response.request_id = request_id
         return response
