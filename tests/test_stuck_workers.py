@@ -106,6 +106,48 @@ def test_a_worker_that_dies_over_a_long_job_is_lost() -> None:
     _run(work())
 
 
+@pytest.mark.parametrize("way", ["peace", "then_kill", "cancelled_then_kill"])
+def test_an_idle_worker_that_has_stopped_is_closed_all_the_same(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that hangs in its teardown: it never comes to its end by itself."""
+    monkeypatch.setattr("fpcodec_server.workers._PEACE_S", 0.5 if way == "peace" else 1000)
+
+    async def work() -> None:
+        worker = await _stuck_worker()
+        process = worker._process
+        closing = asyncio.create_task(worker.close())
+        if way != "peace":
+            await asyncio.sleep(0.2)
+            assert not closing.done()
+            if way == "cancelled_then_kill":
+                closing.cancel()
+                await asyncio.wait({closing})
+            await asyncio.wait_for(worker.close(kill=True), 10)
+        await asyncio.wait({closing}, timeout=10)
+        assert closing.done()
+        with pytest.raises(ValueError, match="closed"):
+            process.is_alive()
+
+    _run(work())
+
+
+def test_whoever_awaits_a_worker_that_is_closed_hears_that_it_is_lost() -> None:
+    async def work() -> None:
+        for wait in ("answer", "lost"):
+            worker = ProcessWorker(mortal_halves)
+            await worker.start()
+            waiting: asyncio.Task[Any] = asyncio.create_task(
+                worker.answer([Job(STREAM_ID, b"long")]) if wait == "answer" else worker.lost()
+            )
+            await asyncio.sleep(0.3)
+            await worker.close(kill=True)
+            with pytest.raises(errors.WorkerLost):
+                await asyncio.wait_for(waiting, 5)
+
+    _run(work())
+
+
 @contextmanager
 def _server(loop_thread: LoopThread, **options: Any) -> Iterator[CodecServer]:
     server = CodecServer(

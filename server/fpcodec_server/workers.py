@@ -20,6 +20,9 @@ Load = Callable[[], Halves]
 
 EXECUTORS = ("processes", "threads", "ray")
 
+_PEACE_S = 5.0
+"""What an idle worker gets to come to its end by itself; one that has stopped never would."""
+
 
 def make_worker(executor: str, load: Load) -> Worker:
     """A worker in a process of its own, on this machine or on Ray.
@@ -55,7 +58,10 @@ class Worker(Protocol):
         """Wait until the worker has died; for ever where that is not known."""
 
     async def close(self, *, kill: bool = False) -> None:
-        """Let go of everything, after the present work or, with ``kill``, in the midst of it."""
+        """Let go of everything; with ``kill`` in the midst of the present work, too.
+
+        It may be called again, while an earlier call goes on or after it was cancelled.
+        """
 
 
 class ThreadWorker:
@@ -109,6 +115,8 @@ class ProcessWorker:
         # at the pipe waits, and that must not be the loop.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="fpcodec-pipe")
         self._given_up = False
+        self._waiting: set[asyncio.Event] = set()
+        self._end: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start the process and load there; see ``Worker.start``."""
@@ -140,27 +148,40 @@ class ProcessWorker:
         await self._readable()
 
     async def close(self, *, kill: bool = False) -> None:
-        """End the process; see ``Worker.close``."""
-        pipe, self._pipe = self._pipe, None
-        process, self._process = self._process, None
-        if process is not None and process.pid is None:
-            process = None
+        """End the process; see ``Worker.close``. Whoever awaits an answer hears ``WorkerLost``."""
         # Given up in the midst of its work, it may never come to the end of it.
-        if process is not None and (kill or self._given_up):
-            process.kill()
+        if kill or self._given_up:
+            self._kill()
+        # Once for all callers, and to its end though they be cancelled.
+        if self._end is None:
+            self._end = asyncio.create_task(self._ended())
+        await asyncio.shield(self._end)
+
+    async def _ended(self) -> None:
+        for ready in self._waiting:
+            ready.set()
         loop = asyncio.get_running_loop()
         # Whoever still is at the pipe wakes when the process ends. Before that the pipe must not
         # be closed: its file number would be another's, and the bytes go there.
         await loop.run_in_executor(None, self._thread.shutdown)
+        pipe, self._pipe = self._pipe, None
         if pipe is not None:
             # What waits for this file number must not hear of another either.
             loop.remove_reader(pipe.fileno())
             pipe.close()
-        if process is not None:
-            await loop.run_in_executor(None, process.join)
+        if self._process is not None and self._process.pid is not None:
+            await loop.run_in_executor(None, _join, self._process)
+            # Only now: until then another call may want it killed.
+            process, self._process = self._process, None
             process.close()
 
+    def _kill(self) -> None:
+        if self._process is not None and self._process.pid is not None:
+            self._process.kill()
+
     def _opened(self) -> Connection[Any, Any]:
+        if self._end is not None:
+            raise WorkerLost("this worker was closed; use another")
         if self._pipe is None:
             raise WorkerLost("this worker was not started")
         return self._pipe
@@ -181,13 +202,31 @@ class ProcessWorker:
             raise _died(error) from error
 
     async def _readable(self) -> None:
+        """Wait for something to read, or for the process's end.
+
+        Raises:
+            WorkerLost: The worker was closed.
+        """
         loop, file = asyncio.get_running_loop(), self._opened().fileno()
         ready = asyncio.Event()
+        self._waiting.add(ready)
         loop.add_reader(file, ready.set)
         try:
             await ready.wait()
         finally:
-            loop.remove_reader(file)
+            self._waiting.discard(ready)
+            # Without a pipe, its file number may be another's.
+            if self._pipe is not None:
+                loop.remove_reader(file)
+        self._opened()
+
+
+def _join(process: Any) -> None:
+    """Wait for a process's end, in peace for a while."""
+    process.join(_PEACE_S)
+    if process.is_alive():
+        process.kill()
+        process.join()
 
 
 def _died(error: Exception) -> WorkerLost:
