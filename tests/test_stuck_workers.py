@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +20,7 @@ from test_worker_processes import mortal_halves
 from wire_kit import STREAM_ID, FakeProfile, LoopThread, client_of
 
 from fpcodec import errors
+from fpcodec_edge import EdgeClient
 from fpcodec_server import CodecServer
 from fpcodec_server.jobs import Job
 from fpcodec_server.workers import ProcessWorker
@@ -146,6 +152,63 @@ def test_whoever_awaits_a_worker_that_is_closed_hears_that_it_is_lost() -> None:
                 await asyncio.wait_for(waiting, 5)
 
     _run(work())
+
+
+SERVER = """
+from wire_kit import FakeProfile
+from test_worker_processes import mortal_halves
+from fpcodec_server import CodecServer, serve
+
+if __name__ == "__main__":
+    serve(
+        CodecServer(
+            [FakeProfile()], listen="127.0.0.1:0", load=mortal_halves, workers=1, grace_s=0.5
+        ),
+        on_ready=lambda address: print(address, flush=True),
+        load_profiles=lambda: [FakeProfile(name="new")],
+    )
+"""
+
+
+def _workers_of(pid: int) -> list[int]:
+    """Of a server's process, the child processes that are workers."""
+    threads = Path(f"/proc/{pid}/task").glob("*/children")
+    children = [int(x) for thread in threads for x in thread.read_text().split()]
+    return [x for x in children if b"spawn_main" in Path(f"/proc/{x}/cmdline").read_bytes()]
+
+
+@pytest.mark.parametrize("state", ["at_work", "stopped"])
+def test_a_server_that_waits_for_an_old_worker_ends_when_told(tmp_path: Path, state: str) -> None:
+    """SIGHUP, then SIGTERM before the worker from before has come to its end."""
+    script = tmp_path / "child.py"
+    script.write_text(SERVER)
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    with subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": paths},
+    ) as server:  # fmt: skip
+        old = server.pid
+        try:
+            assert server.stdout is not None
+            address = server.stdout.readline().strip()
+            (old,) = _workers_of(server.pid)
+            with EdgeClient(address, deadline_s=5) as client, ThreadPoolExecutor(1) as threads:
+                client.negotiate(STREAM_ID)
+                if state == "stopped":
+                    os.kill(old, signal.SIGSTOP)
+                else:
+                    threads.submit(client.infer, b"hang")
+                    time.sleep(0.3)
+                server.send_signal(signal.SIGHUP)
+                while client.negotiate(STREAM_ID).profile_name != "new":
+                    time.sleep(0.05)
+                assert old in _workers_of(server.pid)
+                server.terminate()
+                assert server.wait(20) == 0
+        finally:
+            for pid in (server.pid, old):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager

@@ -68,6 +68,7 @@ class Dispatcher:
         self.queue, self._batch, self._observer = queue, batch, observer
         self._make, self._on_ready, self._hang_s = make_worker, on_ready, hang_s
         self._slots: list[_Slot] = []
+        self._retiring: set[_Slot] = set()
         self._was_ready = False
 
     @property
@@ -101,13 +102,15 @@ class Dispatcher:
         fresh = await self._started(make_worker)
         self._make = make_worker
         old, self._slots = self._slots, fresh
+        self._retiring.update(old)
         for slot in old:
             slot.retired.set()
         on_swap()
         for slot in fresh:
             slot.begin()
         self._report()
-        await asyncio.gather(*(slot.retire() for slot in old))
+        # Whoever gives up waiting leaves nobody behind: they end all the same.
+        await asyncio.shield(asyncio.gather(*(self._retire(slot) for slot in old)))
 
     async def answer(
         self, job: Job, client: str, seconds_left: float | None
@@ -152,8 +155,14 @@ class Dispatcher:
     async def close(self) -> None:
         """Drop what waits and what is in work: nobody wants it any more."""
         self.queue.fail_all(Unavailable("the server is shutting down; use another"))
-        slots, self._slots = self._slots, []
+        # The retiring ones, too: their batches may take longer than anybody waits for.
+        slots, self._slots = [*self._slots, *self._retiring], []
+        self._retiring.clear()
         await asyncio.gather(*(slot.abandon() for slot in slots))
+
+    async def _retire(self, slot: _Slot) -> None:
+        await slot.retire()
+        self._retiring.discard(slot)
 
     async def _started(self, make_worker: Callable[[], Worker]) -> list[_Slot]:
         slots = [_Slot(self, make_worker) for _ in range(self.queue.workers)]
