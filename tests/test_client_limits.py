@@ -78,7 +78,53 @@ def test_a_part_too_many_is_told_when_the_whole_may_come_again() -> None:
     with pytest.raises(errors.Overloaded) as caught:
         limits.charge("a", 150, 100)
     assert caught.value.retry_after_ms == 1500, "250 bytes, of which the bucket has 100"
+    with pytest.raises(errors.Overloaded) as caught:
+        limits.charge("a", 150, 100, whole=False)
+    assert caught.value.retry_after_ms == 4000, "how long it will be, nobody knows: a full bucket"
     limits.charge("a", 100, 100)
+
+
+@pytest.mark.parametrize("length", [450, 500, 2000])
+def test_who_comes_back_with_all_its_parts_when_told_is_let_through(length: int) -> None:
+    clock = Clock()
+    limits = ClientLimits(ClientRates(bytes_per_s=100, burst_bytes=500), clock)
+    limits.charge("a", 300)
+
+    def refused_ms() -> int:
+        try:
+            for before in range(0, length, 50):
+                limits.charge("a", 50, before or None, whole=before + 50 == length)
+        except errors.Overloaded as error:
+            return error.retry_after_ms or -1
+        return 0
+
+    clock.now_s += refused_ms() / 1000
+    assert refused_ms() == 0
+
+
+def test_a_refused_request_is_told_the_time_of_its_slower_bucket() -> None:
+    rates = ClientRates(requests_per_s=1, burst_requests=1, bytes_per_s=10, burst_bytes=100)
+    limits = ClientLimits(rates, Clock())
+    assert wait_ms(limits, 100) == 0
+    assert wait_ms(limits, 50) == 5000
+
+
+def test_what_is_owed_is_never_refused_and_waited_off_afterwards() -> None:
+    clock = Clock()
+    limits = ClientLimits(ClientRates(bytes_per_s=100, burst_bytes=500), clock)
+    clock.now_s += 60
+    limits.owe("a", 300)
+    limits.owe("a", 700)
+    assert wait_ms(limits, 100) == 6000
+    assert wait_ms(limits, 100, client="b") == 0
+    clock.now_s += 6
+    assert wait_ms(limits, 100) == 0
+
+
+def test_a_wait_of_ages_still_fits_its_field() -> None:
+    limits = ClientLimits(ClientRates(bytes_per_s=0.001), Clock())
+    limits.owe("a", 10**9)
+    assert wait_ms(limits) == 2**31 - 1
 
 
 def test_a_long_request_may_come_in_parts_as_it_may_at_once() -> None:

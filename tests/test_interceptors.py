@@ -168,7 +168,7 @@ async def frame_by_frame(requests: Requests, context: Any) -> AsyncIterator[Any]
 
     async for request in requests:
         try:
-            charge_part(len(request.data), None)
+            charge_part(len(request.data), None, last=True)
         except errors.Overloaded as error:
             frame_refused(request.request_id, len(request.data), 0.0, error)
             found = codec_pb2.FrameError(name="Overloaded")

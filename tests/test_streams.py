@@ -202,6 +202,9 @@ def test_names_and_times_of_a_frame_are_bounded(
         assert call.next().error.name == "InputError"
         call.send(2, b"begin", last=False, expires_after_ms=4_000_000_000)
         assert call.next().error.name == "Timeout"
+        call.send(3, b"begin", last=False)
+        call.send(3, b"ning", request_id="x" * 1_000_000)
+        assert call.next().error.name == "InputError", "of a later part, too"
 
 
 def test_a_frame_above_the_limit_is_refused_as_it_grows(

@@ -18,12 +18,18 @@ _current: ContextVar[Call | None] = ContextVar("fpcodec_call", default=None)
 class Charge(Protocol):
     """Counts one request against its client's limits, or a further part of one."""
 
-    def __call__(self, size_bytes: int, before_bytes: int | None = None) -> None:
+    def __call__(
+        self, size_bytes: int, before_bytes: int | None = None, *, whole: bool = True
+    ) -> None:
         """See ``ClientLimits.charge``, which says what is raised."""
 
 
-def _no_charge(size_bytes: int, before_bytes: int | None = None) -> None:
+def _no_charge(size_bytes: int, before_bytes: int | None = None, *, whole: bool = True) -> None:
     """Without limits, everything is free."""
+
+
+def _not_owed(size_bytes: int) -> None:
+    """As above."""
 
 
 def _not_told(record: RequestRecord) -> None:
@@ -43,6 +49,7 @@ class Call:
         stages_ms: Milliseconds per stage, once they are known.
         charge: Counts a frame against the client's limits; raises ``Overloaded``. Done already
             for calls of one request; a stream's frames are charged as they come.
+        owe: Counts bytes that come too late to be refused.
         ended: Counts and logs what became of the call, or of one frame of it.
     """
 
@@ -53,6 +60,7 @@ class Call:
     profile: str = ""
     stages_ms: dict[str, float] = field(default_factory=dict)
     charge: Charge = _no_charge
+    owe: Callable[[int], None] = _not_owed
     ended: Callable[[RequestRecord], None] = _not_told
 
 

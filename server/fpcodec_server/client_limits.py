@@ -15,6 +15,9 @@ from fpcodec_server.settings import Section, number, whole
 MAX_CLIENTS = 10_000
 """Clients whose use is remembered; the one that was silent longest is forgotten first."""
 
+_MOST_RETRY_MS = 2**31 - 1
+"""What the wire's fields for it hold: 24 days. Who is told that is still in debt afterwards."""
+
 _ROUNDING = 1e-6
 """Share of a request or byte that counts as none: a refill of tenths does not add up to one."""
 
@@ -64,7 +67,9 @@ class ClientLimits:
         self._max_clients = max_clients
         self._clients: OrderedDict[str, list[_Bucket]] = OrderedDict()
 
-    def charge(self, client: str, size_bytes: int, before_bytes: int | None = None) -> None:
+    def charge(
+        self, client: str, size_bytes: int, before_bytes: int | None = None, *, whole: bool = True
+    ) -> None:
         """Count one request, or a further part of one.
 
         Parts are let through as the request would be in one piece: what it has paid for counts
@@ -74,28 +79,44 @@ class ClientLimits:
             client: Who sent it.
             size_bytes: Its length, or the part's.
             before_bytes: Length of the parts that were counted before; None for its beginning.
+            whole: Whether the request ends with this part.
 
         Raises:
-            Overloaded: The client has used up its share; says when to come back with all of it.
-                Nothing is counted then, but what came before stays so.
+            Overloaded: The client has used up its share. Nothing is counted then, but what came
+                before stays so. It says when the request may come again from its beginning; of
+                one that is not whole nobody knows the length, and that is when any may: once the
+                client's bytes are back to a full burst. Other requests meanwhile put it off.
         """
-        now_s = self._clock()
         begins = before_bytes is None
         costs = (1.0 if begins else 0.0, float(size_bytes))
         paid = (0.0 if begins else 1.0, float(before_bytes or 0))
-        buckets = self._buckets_of(client, now_s)
+        needed = (1.0, paid[1] + costs[1] if whole else math.inf)
+        buckets = self._buckets_of(client)
         for bucket, cost, already in zip(buckets, costs, paid, strict=True):
-            wait_s = bucket.wait_s(cost, already, now_s)
-            if wait_s > 0:
+            if bucket.lacks(cost, already):
+                pairs = zip(buckets, needed, strict=True)
+                wait_s = max(each.wait_s(amount) for each, amount in pairs)
                 raise Overloaded(
                     f"{client} is above its {bucket.rate:g} {bucket.unit} per second; "
                     f"send again in {wait_s:.1f} s, or less often",
-                    retry_after_ms=math.ceil(wait_s * 1000),
+                    retry_after_ms=min(math.ceil(wait_s * 1000), _MOST_RETRY_MS),
                 )
         for bucket, cost in zip(buckets, costs, strict=True):
             bucket.level -= cost
 
-    def _buckets_of(self, client: str, now_s: float) -> list[_Bucket]:
+    def owe(self, client: str, size_bytes: int) -> None:
+        """Count bytes that are refused to nobody: what comes later waits until they are paid.
+
+        Args:
+            client: Who sent them.
+            size_bytes: So many.
+        """
+        _, bucket = self._buckets_of(client)
+        bucket.level -= size_bytes
+
+    def _buckets_of(self, client: str) -> list[_Bucket]:
+        """A client's requests and bytes, as they are now."""
+        now_s = self._clock()
         buckets = self._clients.get(client)
         if buckets is None:
             rates = self._rates
@@ -106,6 +127,8 @@ class ClientLimits:
             if len(self._clients) > self._max_clients:
                 self._clients.popitem(last=False)
         self._clients.move_to_end(client)
+        for bucket in buckets:
+            bucket.refill(now_s)
         return buckets
 
 
@@ -117,16 +140,21 @@ class _Bucket:
         self._burst = float(burst)
         self._filled_s = now_s
 
-    def wait_s(self, cost: float, paid: float, now_s: float) -> float:
-        """Seconds until both may be taken out; 0 where the cost may, after what was paid, now."""
+    def refill(self, now_s: float) -> None:
         if math.isinf(self.rate):
             self.level = self._burst
-            return 0.0
-        self.level = min(self._burst, self.level + (now_s - self._filled_s) * self.rate)
+        else:
+            self.level = min(self._burst, self.level + (now_s - self._filled_s) * self.rate)
         self._filled_s = now_s
+
+    def lacks(self, cost: float, paid: float) -> bool:
+        """Whether a cost may not be taken out now, by who has paid so much for the same."""
+        return self._at_most_full(paid + cost) - (self.level + paid) > _ROUNDING
+
+    def wait_s(self, amount: float) -> float:
+        """Seconds until so much may be taken out at once."""
+        return max(0.0, self._at_most_full(amount) - self.level) / self.rate
+
+    def _at_most_full(self, amount: float) -> float:
         # What is longer than a full bucket would never pass: it passes a full one, into debt.
-        whole = min(paid + cost, self._burst)
-        if whole - (self.level + paid) <= _ROUNDING:
-            return 0.0
-        # A refused part's request comes again from its beginning.
-        return (whole - self.level) / self.rate
+        return min(amount, self._burst)

@@ -65,7 +65,9 @@ class CallRules:
             token_name = authenticate(details.invocation_metadata or (), self.tokens)
         return client_name(token_name, context.auth_context(), context.peer())
 
-    def charge(self, client: str, size_bytes: int, before_bytes: int | None = None) -> None:
+    def charge(
+        self, client: str, size_bytes: int, before_bytes: int | None = None, *, whole: bool = True
+    ) -> None:
         """Count one request, or a further part of one, against its client's limits.
 
         Raises:
@@ -74,10 +76,15 @@ class CallRules:
         if self.limits is None:
             return
         try:
-            self.limits.charge(client, size_bytes, before_bytes)
+            self.limits.charge(client, size_bytes, before_bytes, whole=whole)
         except Overloaded:
             self.metrics.shed("client_limit")
             raise
+
+    def owe(self, client: str, size_bytes: int) -> None:
+        """Count bytes that come too late to be refused."""
+        if self.limits is not None:
+            self.limits.owe(client, size_bytes)
 
     def ended(self, record: RequestRecord) -> None:
         """Count and log what became of a call, or of one frame of a stream."""
@@ -159,6 +166,7 @@ class _ObservedCall:
         try:
             call.client = self._rules.client_of(self._details, self.context)
             call.charge = functools.partial(self._rules.charge, call.client)
+            call.owe = functools.partial(self._rules.owe, call.client)
             if hasattr(request, "__aiter__"):
                 call.charge(0)
                 return self.context.counted(request)

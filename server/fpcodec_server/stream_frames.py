@@ -32,19 +32,34 @@ class FrameNote:
     response: Any = None
 
 
-def charge_part(size_bytes: int, before_bytes: int | None) -> None:
+def charge_part(size_bytes: int, before_bytes: int | None, *, last: bool) -> None:
     """Count a part of a frame of the current streaming call against its client's limits.
 
     Args:
-        size_bytes: The part's length.
+        size_bytes: The part's length, with all that it carries.
         before_bytes: Length of the frame's parts before; None for its first.
+        last: Whether the frame ends with it.
 
     Raises:
         Overloaded: The client is above them.
     """
     stream = current_call()
     if stream is not None:
-        stream.charge(size_bytes, before_bytes)
+        stream.charge(size_bytes, before_bytes, whole=last)
+
+
+def charge_late_part(size_bytes: int) -> None:
+    """Count a part of a frame that has had its answer.
+
+    It may have been on its way honestly and is not refused; free it is not, or parts without end
+    could follow a frame.
+
+    Args:
+        size_bytes: The part's length, with all that it carries.
+    """
+    stream = current_call()
+    if stream is not None:
+        stream.owe(size_bytes)
 
 
 def frame_refused(

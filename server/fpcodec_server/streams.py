@@ -13,7 +13,7 @@ from fpcodec.status import ERROR_KEY
 from fpcodec.v1 import codec_pb2
 from fpcodec_server.admission import LEAST_RETRY_MS
 from fpcodec_server.settings import Section, number, whole
-from fpcodec_server.stream_frames import charge_part, frame_refused
+from fpcodec_server.stream_frames import charge_late_part, charge_part, frame_refused
 
 Infer = Callable[[bytes, bool, str, float], Awaitable[codec_pb2.InferResponse]]
 """Answers a frame: its bytes, whether they may be partial, the request id, when nobody wants the
@@ -100,7 +100,7 @@ class _Arriving:
         self.frame_id, self.request_id = frame_id, request_id
         self.begun_s, self.expires_at_s = begun_s, expires_at_s
         self.data = bytearray()
-        self.received_bytes = 0
+        self.received_bytes = self.charged_bytes = 0
         self.timer: asyncio.TimerHandle | None = None
 
 
@@ -226,21 +226,24 @@ class Stream:
             await self._written.wait()
 
     def _receive(self, request: codec_pb2.InferStreamRequest) -> None:
-        frame = self._arriving.get(request.frame_id)
+        frame, size_bytes = self._arriving.get(request.frame_id), request.ByteSize()
         begins = frame is None
         if frame is None:
             if request.frame_id <= self._newest_id:
+                charge_late_part(size_bytes)
                 if request.frame_id:
                     return  # the rest of a frame that has been answered already
                 raise InputError("frame id 0 is no frame's; count from 1")
             frame = self._begin(request)
-        before_bytes = None if begins else frame.received_bytes
+        before_bytes = None if begins else frame.charged_bytes
         frame.received_bytes += len(request.data)
+        frame.charged_bytes += size_bytes
         try:
             # Before all else: what is refused has cost the server its reading too.
-            charge_part(len(request.data), before_bytes)
+            charge_part(size_bytes, before_bytes, last=request.last)
             if begins:
-                self._require_allowed(frame, request.request_id)
+                self._require_credit(frame)
+            _require_short(request.request_id)
             self._add(frame, request.data)
         except FpcodecError as error:
             self._give_up(frame, error)
@@ -266,15 +269,11 @@ class Stream:
             frame.timer = loop.call_later(expires_s, self._expire, frame, expires_s)
         return frame
 
-    def _require_allowed(self, frame: _Arriving, request_id: str) -> None:
+    def _require_credit(self, frame: _Arriving) -> None:
         if self._unanswered - self._writing > self._limits.credits:
             raise Overloaded(
                 f"frame {frame.frame_id} was begun without a credit, {self._limits.credits} "
                 "are unanswered; wait for an answer first"
-            )
-        if len(request_id.encode()) > MAX_REQUEST_ID_BYTES:
-            raise InputError(
-                f"the request id is longer than {MAX_REQUEST_ID_BYTES} bytes; use a shorter one"
             )
 
     def _add(self, frame: _Arriving, data: bytes) -> None:
@@ -337,3 +336,10 @@ class Stream:
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _require_short(request_id: str) -> None:
+    if len(request_id.encode()) > MAX_REQUEST_ID_BYTES:
+        raise InputError(
+            f"the request id is longer than {MAX_REQUEST_ID_BYTES} bytes; use a shorter one"
+        )
