@@ -7,13 +7,14 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from wire_kit import FakeHalf, FakeProfile, LoopThread, StartServer, client_of, fake_server
+from wire_kit import FakeHalf, FakeProfile, Gate, LoopThread, StartServer, client_of, fake_server
 
 from fpcodec_server.health import MOST_WATCHES
 
@@ -21,8 +22,9 @@ STATES = health_pb2.HealthCheckResponse
 REQUEST = health_pb2.HealthCheckRequest()
 
 
-def _check(channel: grpc.Channel) -> Any:
-    return health_pb2_grpc.HealthStub(channel).Check(REQUEST, timeout=5).status
+def _check(channel: grpc.Channel, service: str = "") -> Any:
+    request = health_pb2.HealthCheckRequest(service=service)
+    return health_pb2_grpc.HealthStub(channel).Check(request, timeout=5).status
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
@@ -63,7 +65,42 @@ def test_a_watcher_that_takes_nothing_holds_up_neither_health_nor_the_stop(
         stop = asyncio.run_coroutine_threadsafe(server.stop(), loop_thread.loop)
         time.sleep(0.1)
         assert _check(channel) == STATES.NOT_SERVING
-    stop.result(5)
+        # While the watcher's connection stands; the grace is ten seconds.
+        stop.result(5)
+
+
+def test_a_call_in_flight_keeps_its_grace_beside_a_watcher_that_takes_nothing(
+    loop_thread: LoopThread,
+) -> None:
+    gate = Gate()
+    server = fake_server(FakeProfile(), lambda: FakeHalf(gate), listen="127.0.0.1:0", grace_s=15)
+    loop_thread.run(server.start())
+    with (
+        watcher_that_takes_nothing(server.port),
+        client_of(server, deadline_s=10) as client,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        call = threads.submit(client.infer, b"frame")
+        assert gate.begun.acquire(timeout=5)
+        stop = asyncio.run_coroutine_threadsafe(server.stop(), loop_thread.loop)
+        time.sleep(2)
+        assert not stop.done()
+        gate.release.set()
+        assert len(call.result(5).detections) == 1
+        stop.result(5)
+
+
+def test_liveness_stays_through_a_stop(loop_thread: LoopThread) -> None:
+    """Who restarts what is not live must not cut off the answers on their way."""
+    server = fake_server(FakeProfile(), FakeHalf, listen="127.0.0.1:0", notice_s=1)
+    loop_thread.run(server.start())
+    with grpc.insecure_channel(server.address) as channel:
+        assert _check(channel) == _check(channel, "liveness") == STATES.SERVING
+        stop = asyncio.run_coroutine_threadsafe(server.stop(), loop_thread.loop)
+        time.sleep(0.2)
+        assert _check(channel) == STATES.NOT_SERVING
+        assert _check(channel, "liveness") == STATES.SERVING
+        stop.result(10)
 
 
 def test_watches_are_bounded_and_a_place_is_given_back(

@@ -11,6 +11,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from fpcodec.errors import Overloaded
 from fpcodec.status import to_wire
 
+LIVENESS = "liveness"
+"""Service that is SERVING as long as the process answers."""
+
 MOST_WATCHES = 32
 """``Watch`` calls that may be open: they need no token, and each takes a call's place."""
 
@@ -44,9 +47,11 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # gRPC has 
             self._tell()
 
     def stopping(self) -> None:
-        """Say NOT_SERVING of everything, for good."""
+        """Say NOT_SERVING of everything that is served, for good; ``LIVENESS`` stays."""
         self._stopping = True
-        self._states = dict.fromkeys(self._states, _STATES.NOT_SERVING)
+        # Whoever restarts what is not live must not cut off the answers that are on their way.
+        for service in self._states.keys() - {LIVENESS}:
+            self._states[service] = _STATES.NOT_SERVING
         self._tell()
 
     def close(self) -> None:

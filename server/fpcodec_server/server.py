@@ -25,7 +25,7 @@ from fpcodec_server.catalog import Catalog, ServedProfile
 from fpcodec_server.config import ServerConfig
 from fpcodec_server.dispatcher import BatchLimits, Dispatcher
 from fpcodec_server.halves import LoadHalves
-from fpcodec_server.health import Health
+from fpcodec_server.health import LIVENESS, Health
 from fpcodec_server.observer import Observer
 from fpcodec_server.operations import Operations
 from fpcodec_server.reflection import add_reflection
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
 
 DEFAULT_LISTEN = ServerConfig.listen
 
-LIVENESS = "liveness"
-"""Health service that is SERVING as long as the process answers."""
-
 PROFILE_HEALTH = "fpcodec.profile."
 """Before a profile's name: its health service."""
 
@@ -49,6 +46,9 @@ _ENVELOPE_BYTES = 4096
 
 _HEALTH_CALLS = 64
 """Calls above what waits and streams that may be open: of health, and refusals on their way."""
+
+_LAST_WORD_S = 1.0
+"""What calls of no frame, as health's, get at a stop to take what they were told."""
 
 _log = logging.getLogger(__name__)
 
@@ -203,9 +203,23 @@ class CodecServer:
         self._servicer.close()
         self._health.close()
         if self._server is not None:
-            await self._server.stop(self._grace_s if grace_s is None else grace_s)
+            await self._end_calls(self._server, self._grace_s if grace_s is None else grace_s)
         await self._dispatcher.close()
         await asyncio.to_thread(self._operations.close)
+
+    async def _end_calls(self, server: grpc.aio.Server, grace_s: float) -> None:
+        """Wait until calls have ended, those of the service for so long at most."""
+        ending = asyncio.create_task(server.stop(grace_s))
+        try:
+            await asyncio.wait({ending}, timeout=_LAST_WORD_S)
+            # Health needs no token: a stranger who takes no answer of it must not hold up a stop,
+            # and gRPC ends calls all together or not at all.
+            while not ending.done() and self._servicer.calls:
+                await asyncio.wait({ending}, timeout=0.1)
+            await server.stop(None)
+            await ending
+        finally:
+            ending.cancel()
 
     def _tell_profiles(self) -> None:
         streams = {profile.name: profile.stream_id.hex() for profile in self._catalog}

@@ -59,6 +59,7 @@ def _answering(call: _Call[T]) -> _Call[T]:
 
     @functools.wraps(call)
     async def answer(self: CodecServicer, request: T, context: Context) -> Any:
+        self._note(context)
         try:
             return await call(self, request, context)
         except Exception as error:
@@ -94,8 +95,14 @@ class CodecServicer:
         self._catalog: Catalog | None = None
         self._dispatcher: Dispatcher | None = None
         self._open_streams: set[Stream] = set()
+        self._calls = 0
         self._budget = ByteBudget(streams.max_arriving_bytes)
         self._refusal = "the server is still loading; try again in a moment"
+
+    @property
+    def calls(self) -> int:
+        """Calls that are open: until the client's side has their last byte."""
+        return self._calls
 
     def open(self, catalog: Catalog, dispatcher: Dispatcher) -> None:
         """Begin to serve, or go on with other profiles: calls are refused until the first time."""
@@ -175,6 +182,7 @@ class CodecServicer:
         self, requests: AsyncIterator[codec_pb2.InferStreamRequest], context: Context
     ) -> AsyncIterator[codec_pb2.InferStreamResponse]:
         """Detect objects behind many frames; see codec.proto."""
+        self._note(context)
         client = self._client_of(context)
         video = StreamVideo(lambda frame: self._require_open()[0].of_frame(frame), self._limits)
 
@@ -255,6 +263,13 @@ class CodecServicer:
         response = await dispatcher.answer(job, client, seconds_left)
         response.request_id = request_id
         return response
+
+    def _note(self, context: Context) -> None:
+        self._calls += 1
+        context.add_done_callback(self._forget)
+
+    def _forget(self, context: Context) -> None:
+        self._calls -= 1
 
     def _require_open(self) -> tuple[Catalog, Dispatcher]:
         if self._catalog is None or self._dispatcher is None:
