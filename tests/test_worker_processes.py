@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -178,6 +180,47 @@ def test_health_tells_that_no_worker_is_up(start: Start) -> None:
         assert next(watch).status == states.NOT_SERVING
         assert next(watch).status == states.SERVING
         watch.cancel()
+
+
+def test_health_follows_the_workers_through_a_reload(
+    start: Start, loop_thread: LoopThread, tmp_path: Path
+) -> None:
+    """The new worker dies, for good, while the old one is still at work."""
+    server = start(load=mortal_halves, workers=1)
+    states = health_pb2.HealthCheckResponse
+    with (
+        client_of(server, deadline_s=5) as client,
+        grpc.insecure_channel(server.address) as channel,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        check = health_pb2_grpc.HealthStub(channel).Check
+
+        def until(name: str, state: int) -> None:
+            request = health_pb2.HealthCheckRequest(service=name)
+            end_s, found = time.monotonic() + 10, None
+            while found != state:
+                assert time.monotonic() < end_s, found
+                time.sleep(0.05)
+                with contextlib.suppress(grpc.RpcError):
+                    found = check(request, timeout=5).status
+
+        old = _pid(client)
+        threads.submit(client.infer, b"hang")
+        time.sleep(0.3)
+        server._load = LoadsUntil(tmp_path / "once")
+        reload = asyncio.run_coroutine_threadsafe(
+            server.reload([FakeProfile(name="new")]), loop_thread.loop
+        )
+        until("fpcodec.profile.new", states.SERVING)
+        until("fpcodec.profile.fake", states.SERVICE_UNKNOWN)
+        assert not reload.done()
+        os.kill(_pid(client), signal.SIGKILL)
+        until("fpcodec.profile.new", states.NOT_SERVING)
+        os.kill(old, signal.SIGKILL)
+        reload.result(20)
+        for name in ("", "fpcodec.profile.new"):
+            found = check(health_pb2.HealthCheckRequest(service=name), timeout=5).status
+            assert found == states.NOT_SERVING
 
 
 def test_profiles_are_changed_without_dropping_a_request(

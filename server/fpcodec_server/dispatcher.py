@@ -105,9 +105,9 @@ class Dispatcher:
         self._retiring.update(old)
         for slot in old:
             slot.retired.set()
-        on_swap()
         for slot in fresh:
             slot.begin()
+        on_swap()
         self._report()
         # Whoever gives up waiting leaves nobody behind: they end all the same.
         await asyncio.shield(asyncio.gather(*(self._retire(slot) for slot in old)))

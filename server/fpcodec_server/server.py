@@ -173,17 +173,20 @@ class CodecServer:
             FpcodecError: One cannot be loaded; the present ones go on.
         """
         catalog = Catalog(profiles)
-        gone = {profile.name for profile in self._catalog} - {x.name for x in catalog}
 
         def swap() -> None:
+            gone = {profile.name for profile in self._catalog} - {x.name for x in catalog}
             self._catalog = catalog
             self._tell_profiles()
             self._servicer.open(catalog, self._dispatcher)
+            unknown = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+            for name in gone:
+                self._health.set(PROFILE_HEALTH + name, unknown)
+            # From here on the dispatcher tells of its workers: what became of them while the old
+            # ones came to their end must stand.
+            self._set_health(self._dispatcher.ready_workers > 0)
 
         await self._dispatcher.replace(self._maker(catalog), swap)
-        for name in gone:
-            self._health.set(PROFILE_HEALTH + name, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
-        self._set_health(True)
 
     async def wait(self) -> None:
         """Wait until the server has stopped."""
