@@ -121,29 +121,33 @@ class TinyBackbone(nn.Module):
     """Residual network and feature pyramid (Lin et al., 2017): image to p2..p6.
 
     ``p6`` is ``p5[:, :, ::2, ::2]``, as in torchvision and detectron2.
+
+    Args:
+        width: Factor on the channels of the residual network.
+        channels: Of each level.
     """
 
-    out_channels = CHANNELS
-
-    def __init__(self) -> None:
+    def __init__(self, width: float = 1.0, channels: int = CHANNELS) -> None:
         super().__init__()
+        self.out_channels = channels
+        stem, c2, c3, c4, c5 = (round(width * c) for c in (16, 32, 64, 96, 128))
         self.stem = nn.Sequential(
-            conv_norm(3, 16, 3, stride=2), nn.ReLU(inplace=True),
-            conv_norm(16, 32, 3, stride=2), nn.ReLU(inplace=True),
+            conv_norm(3, stem, 3, stride=2), nn.ReLU(inplace=True),
+            conv_norm(stem, c2, 3, stride=2), nn.ReLU(inplace=True),
         )  # fmt: skip
         self.stages = nn.ModuleList(
             [
-                Residual(32, 32),  # stride 4
-                nn.Sequential(Residual(32, 64, stride=2), Residual(64, 64)),  # 8
-                nn.Sequential(Residual(64, 96, stride=2), Residual(96, 96)),  # 16
-                Residual(96, 128, stride=2),  # 32
+                Residual(c2, c2),  # stride 4
+                nn.Sequential(Residual(c2, c3, stride=2), Residual(c3, c3)),  # 8
+                nn.Sequential(Residual(c3, c4, stride=2), Residual(c4, c4)),  # 16
+                Residual(c4, c5, stride=2),  # 32
             ]
         )
-        self.laterals = nn.ModuleList([nn.Conv2d(c, CHANNELS, 1) for c in (32, 64, 96, 128)])
-        self.outputs = nn.ModuleList([nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1) for _ in "2345"])
+        self.laterals = nn.ModuleList([nn.Conv2d(c, channels, 1) for c in (c2, c3, c4, c5)])
+        self.outputs = nn.ModuleList([nn.Conv2d(channels, channels, 3, padding=1) for _ in "2345"])
 
     def forward(self, image: Tensor) -> OrderedDict[str, Tensor]:
-        """Map a normalised image (N, 3, H, W) to levels (N, 48, H/s, W/s), s = 4..64."""
+        """Map a normalised image (N, 3, H, W) to levels (N, channels, H/s, W/s), s = 4..64."""
         x = self.stem(image)
         merged = []
         for stage, lateral in zip(self.stages, self.laterals, strict=True):
@@ -157,8 +161,12 @@ class TinyBackbone(nn.Module):
         return OrderedDict(zip(LEVELS, levels, strict=True))
 
 
-def build_tiny(config: TinyConfig | None = None) -> FasterRCNN:
+def build_tiny(
+    config: TinyConfig | None = None, width: float = 1.0, channels: int = CHANNELS
+) -> FasterRCNN:
     """Return the untrained detector; without a configuration the one for generated scenes.
+
+    Those that ship have the width 1 and 48 channels; see ``TinyBackbone``.
 
     Its ``forward`` takes a list of (3, height, width) float32 RGB images in 0..255, as every
     torchvision detector does but for the range. Labels count from 1: 0 is background.
@@ -174,14 +182,14 @@ def build_tiny(config: TinyConfig | None = None) -> FasterRCNN:
     anchors = AnchorGenerator(tuple((s,) for s in ANCHOR_SIZES), ((0.5, 1.0, 2.0),) * len(LEVELS))
     hidden = 128
     return FasterRCNN(
-        TinyBackbone(),
+        TinyBackbone(width, channels),
         rpn_anchor_generator=anchors,
         rpn_pre_nms_top_n_train=400, rpn_post_nms_top_n_train=300,
         rpn_pre_nms_top_n_test=200, rpn_post_nms_top_n_test=200,
         rpn_fg_iou_thresh=0.6, rpn_bg_iou_thresh=0.3,
         rpn_batch_size_per_image=128,
         box_roi_pool=pool,
-        box_head=TwoMLPHead(CHANNELS * 7 * 7, hidden),
+        box_head=TwoMLPHead(channels * 7 * 7, hidden),
         box_predictor=FastRCNNPredictor(hidden, 1 + len(config.classes)),
         box_batch_size_per_image=64,
         box_score_thresh=0.05, box_nms_thresh=0.5, box_detections_per_img=100,

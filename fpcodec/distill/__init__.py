@@ -1,0 +1,1 @@
+"""Distillation: a lighter network taught by a detector, without labels."""
