@@ -57,6 +57,12 @@ def train(
             metavar="PROFILE", help="Start from this pca or learned profile of the detector."
         ),
     ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPEC", help="Where the detector has a light edge: the one it was taught by."
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images per step and process.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Draws images, qualities, lost chunks.")] = 0,
     loss: Annotated[
@@ -117,7 +123,7 @@ def train(
         raise InputError("--steps and --minutes are two ways to say how long; give one of them")
     paths = choose_images(images, None, seed)
     require_free(out)
-    _require_torch(threads)
+    require_torch(threads)
     from fpcodec.detectors.factory import open_detector
     from fpcodec.training.settings import RunConfig, TrainingConfig
     from fpcodec.training.train import train as run
@@ -133,14 +139,22 @@ def train(
         tensorboard=tensorboard,
     )  # fmt: skip
     opened = open_detector(detector, threads=threads)
+    taught_by = None if teacher is None else open_detector(teacher, threads=threads)
     first = None if start is None else Profile.load(start)
-    with _watching() as watcher:
-        trained = run(opened, paths, out, config, place, start=first, watcher=watcher)
+    with watching() as watcher:
+        trained = run(
+            opened, paths, out, config, place, start=first, teacher=taught_by, watcher=watcher
+        )
     if trained is not None:  # as it is in torchrun's other processes
         _report(trained, as_json)
 
 
-def _require_torch(threads: int | None) -> None:
+def require_torch(threads: int | None) -> None:
+    """Find out before anything is read whether training is possible.
+
+    Raises:
+        MissingDependency: torch or torchvision is not installed.
+    """
     from fpcodec.errors import MissingDependency
 
     try:
@@ -177,7 +191,7 @@ def _report(trained: Trained, as_json: bool) -> None:
 
 
 @contextmanager
-def _watching() -> Iterator[Watcher]:
+def watching() -> Iterator[Watcher]:
     """A bar per stage on stderr; where that is no terminal, a line now and then."""
     from fpcodec.cli.training_progress import LineWatcher, RichWatcher, progress_bars
 

@@ -112,7 +112,11 @@ def way_macs(workplace: Workplace, pyramid: Pyramid, way: Way | None) -> Macs:
     server = {name: value for name, value in macs.items() if name == "head"}
     label = None if way is None else way.parameters.get("profile")
     if kind == "features" and label is not None:
-        codec = workplace.profile(label).codec
+        opened = workplace.profile(label)
+        codec = opened.codec
+        light = None if opened.light_edge is None else opened.light_edge.macs(chosen)
+        if light is not None:
+            edge["network"] = light
         edge["codec"] = analysis_macs(codec, pyramid, chosen)
         server["codec"] = synthesis_macs(codec, pyramid, chosen)
     return {"edge": edge, "server": server}

@@ -108,7 +108,7 @@ def _look(
         for batch in looked:
             everywhere = torch.full_like(batch.quality, quality)
             decoded, found, _ = network(batch.features, everywhere, batch.presence)
-            distortion += float(objective(batch.features, decoded).total.mean())
+            distortion += float(objective(batch.targets, decoded).total.mean())
             bits += float(found.mean())
     finally:
         for name, base in network.quantiser.base.items():

@@ -22,7 +22,8 @@ class Batch:
 
     Attributes:
         indices: Entries of the cache.
-        features: Level name to (N, C, H, W), float32.
+        features: Level name to (N, C, H, W), float32: what is coded.
+        targets: The same of what the server should see.
         quality: (N,) in [0, 1].
         presence: Level name to (N, 1, 1, 1): 1 where the chunk is sent.
         exact: (N, 1, 1, 1): 1 where chunks arrive unquantised.
@@ -30,6 +31,7 @@ class Batch:
 
     indices: tuple[int, ...]
     features: dict[str, Tensor]
+    targets: dict[str, Tensor]
     quality: Tensor
     presence: dict[str, Tensor]
     exact: Tensor
@@ -43,10 +45,18 @@ class Batches:
         start: Its first entry to train on; those before are held out.
         size: Images in a batch.
         device: Where tensors go.
+        targets: The same images' features as the server should see them; None for what is coded.
     """
 
-    def __init__(self, cache: FeatureCache, start: int, size: int, device: torch.device) -> None:
-        self.cache, self.size, self.device = cache, size, device
+    def __init__(
+        self,
+        cache: FeatureCache,
+        start: int,
+        size: int,
+        device: torch.device,
+        targets: FeatureCache | None = None,
+    ) -> None:
+        self.cache, self.size, self.device, self._targets = cache, size, device, targets
         self._groups = cache.by_size(start)
         counts = np.array([len(group) for group in self._groups], float)
         self._shares = counts / counts.sum()
@@ -69,9 +79,12 @@ class Batches:
         for image in range(self.size if drop else 0):
             present[:, image] = _kept(rng, len(names))
             exact[image] = not present[:, image].all() and rng.random() < EXACT_FRAMES
+        features = self.cache.batch(indices, self.device)
+        targets = features if self._targets is None else self._targets.batch(indices, self.device)
         return Batch(
             tuple(indices),
-            self.cache.batch(indices, self.device),
+            features,
+            targets,
             torch.from_numpy(quality).to(self.device),
             {
                 name: torch.from_numpy(row).to(self.device).reshape(-1, 1, 1, 1)

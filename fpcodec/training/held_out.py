@@ -46,14 +46,21 @@ class HeldOut:
     Args:
         detector: Its server half.
         pyramids: Before coding, every coded level.
+        wanted: The same images' pyramids as the server should see them; None for the former.
     """
 
-    def __init__(self, detector: Detector, pyramids: Sequence[Pyramid]) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        pyramids: Sequence[Pyramid],
+        wanted: Sequence[Pyramid] | None = None,
+    ) -> None:
         self._detector, self._pyramids = detector, pyramids
+        self._wanted = pyramids if wanted is None else wanted
 
     @cached_property
     def _references(self) -> list[Detections]:
-        return [self._detector.detect(derive(pyramid)) for pyramid in self._pyramids]
+        return [self._detector.detect(derive(pyramid)) for pyramid in self._wanted]
 
     def measure(self, code: Coder, qualities: Sequence[float] = QUALITIES) -> list[Measured]:
         """Code every image at every quality; nothing where there is no image."""

@@ -153,7 +153,7 @@ class Trainer:
         decoded, bits, importance = self.network(
             batch.features, batch.quality, batch.presence, batch.exact
         )
-        distortion = self.objective(batch.features, decoded)
+        distortion = self.objective(batch.targets, decoded)
         weight = self.price.weight(batch.quality, self.config.rate_tilt)
         loss = (weight * (distortion.total + self.price(batch.quality) * bits)).mean()
         if self.step < self.config.importance_steps and distortion.response is not None:

@@ -174,11 +174,11 @@ def open_graph(path: Path, detector: OnnxDetector, outputs: Sequence[str]) -> Di
     found = [item.name for item in model.graph.output]
     spec = detector.spec
     noise = _noise(spec, detector.network_size)
-    single = DifferentiableGraph(_convert(model, path), spec, names, found, one_by_one=True)
+    single = DifferentiableGraph(convert_graph(model, path), spec, names, found, one_by_one=True)
     complete = _complete(noise, spec)
     feeds = {t: complete[n][:1].numpy() for t, n in zip(tensors, names, strict=True)}
     _compare(single, noise, run_session(open_session(pruned, threads=1), feeds, found), path)
-    batched = DifferentiableGraph(_convert(_any_batch(model), path), spec, names, found)
+    batched = DifferentiableGraph(convert_graph(_any_batch(model), path), spec, names, found)
     return batched if _same(single, batched, noise) else single
 
 
@@ -200,7 +200,13 @@ def _complete(levels: Levels, spec: PyramidSpec) -> dict[str, Tensor]:
     return complete
 
 
-def _convert(model: Any, path: Path) -> nn.Module:
+def convert_graph(model: Any, path: Path) -> nn.Module:
+    """An ONNX model as a torch module.
+
+    Raises:
+        ModelError: onnx2torch cannot convert it.
+        MissingDependency: onnx2torch is not installed.
+    """
     try:
         from onnx2torch import convert
     except ImportError as error:

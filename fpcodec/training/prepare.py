@@ -40,11 +40,13 @@ class Prepared:
     Attributes:
         start: The run's own copy of a ``pca`` or ``learned`` profile.
         cache: Features; the first are held out.
+        targets: What the server should see of the same images; None for the features themselves.
         facts: What a checkpoint must agree with.
     """
 
     start: Profile
     cache: FeatureCache
+    targets: FeatureCache | None
     facts: dict[str, Any]
 
 
@@ -54,6 +56,7 @@ def prepare(
     config: TrainingConfig,
     run: RunConfig,
     start: Profile | None,
+    teacher: ExportableDetector | None,
     told: Watcher,
 ) -> Prepared:
     """Make what is not there yet; see ``train``.
@@ -85,7 +88,34 @@ def prepare(
         "images": cache.folder.name,
         "config": config.to_dict(),
     }
-    return Prepared(first, cache, facts)
+    if teacher is None:
+        return Prepared(first, cache, None, facts)
+    targets = _targets(teacher, images, config, run, cache, told)
+    return Prepared(first, cache, targets, facts | {"teacher": targets.folder.name})
+
+
+def _targets(
+    teacher: ExportableDetector,
+    images: Sequence[Path],
+    config: TrainingConfig,
+    run: RunConfig,
+    cache: FeatureCache,
+    told: Watcher,
+) -> FeatureCache:
+    """The teacher's features of the images that are cached."""
+    if teacher.spec != cache.spec:
+        raise InputError("the teacher's pyramid is not the detector's; give the detector that the "
+                         "light edge was taught by")  # fmt: skip
+    targets = cache_features(
+        teacher, images[: len(images) - cache.images_left_out], run.cache_folder,
+        identity=detector_identity(teacher), limit_bytes=1e9 * run.cache_gb,
+        held_out=config.held_out, mirror=config.mirror,
+        progress=partial(told.stage, "Teacher's features"),
+    )  # fmt: skip
+    if [x.geometry for x in targets.entries] != [x.geometry for x in cache.entries]:
+        raise InputError("teacher and detector lay images differently; give the detector that the "
+                         "light edge was taught by")  # fmt: skip
+    return targets
 
 
 def _start_profile(

@@ -71,6 +71,7 @@ def train(
     run: RunConfig,
     *,
     start: Profile | None = None,
+    teacher: ExportableDetector | None = None,
     watcher: Watcher | None = None,
 ) -> Trained | None:
     """Train a codec for a detector and write its profile; go on where an earlier call was ended.
@@ -83,6 +84,8 @@ def train(
         run: Where the run lies, and how it is watched.
         start: A ``pca`` profile of this detector, or a ``learned`` one to go on from; None to
             calibrate the former.
+        teacher: Whose pyramids the server should see, where the detector has a light edge; None
+            for the detector's own.
         watcher: Is told of progress.
 
     Returns:
@@ -106,16 +109,22 @@ def train(
         # The first process makes what the others then find made.
         if processes.first:
             run.folder.mkdir(parents=True, exist_ok=True)
-            prepared = prepare(detector, ordered, config, run, start, told)
+            prepared = prepare(detector, ordered, config, run, start, teacher, told)
         processes.wait()
         if not processes.first:
-            prepared = prepare(detector, ordered, config, run, None, Watcher())
+            prepared = prepare(detector, ordered, config, run, None, teacher, Watcher())
         trainer = _trainer(detector, prepared, config, run, processes, told)
-        held_out = HeldOut(detector, prepared.cache.some(range(config.held_out)))
+        held_out = _held_out(detector, prepared, config.held_out)
         _run(trainer, held_out)
         finished = _finish(trainer, detector, prepared, held_out, out) if processes.first else None
         processes.wait()
         return finished
+
+
+def _held_out(detector: ExportableDetector, prepared: Prepared, count: int) -> HeldOut:
+    some = range(count)
+    wanted = None if prepared.targets is None else prepared.targets.some(some)
+    return HeldOut(detector, prepared.cache.some(some), wanted)
 
 
 def _trainer(
@@ -144,7 +153,7 @@ def _trainer(
             head = copy.deepcopy(head).to(device)
     scale = {name: network.analysis.levels[name].scale for name in network.names}
     objective = Objective(config, head, scale)
-    batches = Batches(prepared.cache, config.held_out, config.batch, device)
+    batches = Batches(prepared.cache, config.held_out, config.batch, device, prepared.targets)
     if not processes.first:
         told = Watcher()
     else:

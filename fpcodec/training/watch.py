@@ -23,7 +23,7 @@ class StepReport:
         seconds: Spent on steps so far.
         loss: What was minimised.
         parts: Each loss by name.
-        frame_bytes: Mean estimated bytes of the batch's frames.
+        frame_bytes: Mean estimated bytes of the batch's frames; None where none are coded.
     """
 
     step: int
@@ -31,7 +31,7 @@ class StepReport:
     seconds: float
     loss: float
     parts: Mapping[str, float]
-    frame_bytes: float
+    frame_bytes: float | None = None
 
     @property
     def seconds_left(self) -> float:

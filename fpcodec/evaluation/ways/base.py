@@ -102,11 +102,13 @@ class OpenProfile:
         infer: Takes a frame to a server half, in this process or over a network.
         infer_partial: The same for the first bytes of a frame; None where the server takes whole
             frames alone.
+        light_edge: Extracts in place of the full edge half; None where that does it.
     """
 
     profile: Profile
     infer: Callable[[bytes], Answer]
     infer_partial: Callable[[bytes], Answer] | None = None
+    light_edge: Detector | None = None
 
     @property
     def codec(self) -> Codec:
@@ -124,7 +126,8 @@ class OpenProfile:
         def infer_partial(frame: bytes) -> Answer:
             return half.infer(frame, partial=True)
 
-        return cls(profile, infer, infer_partial)
+        light = profile.open_detector("edge", threads=threads) if has_light_edge(profile) else None
+        return cls(profile, infer, infer_partial, light)
 
 
 @dataclass(frozen=True)
@@ -144,15 +147,16 @@ class Workplace:
         """Open profiles that share one detector.
 
         Args:
-            folders: Label to profile folder; the first opens the detector.
+            folders: Label to profile folder; the first without a light edge opens the detector.
             threads: For the networks; None for the runtime's default.
 
         Raises:
-            InputError: There is no profile, or two were made for different detectors.
+            InputError: There is no profile, all have light edges, or two were made for different
+                detectors.
             ProfileError: A folder is no profile.
         """
         profiles = load_profiles(folders)
-        detector = next(iter(profiles.values())).open_detector("both", threads=threads)
+        detector = reference_profile(profiles).open_detector("both", threads=threads)
         opened = {label: OpenProfile.locally(x, threads) for label, x in profiles.items()}
         return cls(detector, opened)
 
@@ -211,10 +215,34 @@ def load_profiles(folders: Mapping[str, Path]) -> dict[str, Profile]:
     return profiles
 
 
+def reference_profile(profiles: Mapping[str, Profile]) -> Profile:
+    """The first whose detector has its full edge half: what everything is compared with.
+
+    Raises:
+        InputError: All have light edges.
+    """
+    for profile in profiles.values():
+        if not has_light_edge(profile):
+            return profile
+    raise InputError(
+        f"profiles {', '.join(profiles)} have light edges alone, and nothing to compare them with; "
+        "name a profile of the full detector too"
+    )
+
+
+def has_light_edge(profile: Profile) -> bool:
+    """Whether the edge computes the pyramid with a network that ``fpcodec distill`` taught."""
+    return "light_edge" in profile.detector_config
+
+
 def detector_identity(profile: Profile) -> list[Any]:
-    """What makes a profile's detector the same, wherever its files lie; JSON-able."""
+    """What makes a profile's detector the same, wherever its files lie; JSON-able.
+
+    A light edge counts as the full one that it stands for.
+    """
     config = profile.detector_config
-    return [*(config.get(key) for key in ("kind", "source", "files")), profile.spec.to_dict()]
+    files = {**(config.get("files") or {}), **config.get("light_edge", {}).get("stands_for", {})}
+    return [config.get("kind"), config.get("source"), files or None, profile.spec.to_dict()]
 
 
 @contextmanager

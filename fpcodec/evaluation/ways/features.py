@@ -58,9 +58,13 @@ class FeaturesWay:
         are there.
         """
         opened = workplace.profile(self.profile)
-        times = {"extract": scene.extract_ms}
+        pyramid, times = scene.pyramid, {"extract": scene.extract_ms}
+        if opened.light_edge is not None:
+            times = {}
+            with stopwatch(times, "extract"):
+                pyramid = opened.light_edge.extract(scene.image)
         with stopwatch(times, "encode"):
-            frame = opened.codec.encode(scene.pyramid, self.quality, self.levels)
+            frame = opened.codec.encode(pyramid, self.quality, self.levels)
         sent = perf_counter()
         answer = opened.infer(frame)
         times |= {**answer.timings_ms, "answer": 1000 * (perf_counter() - sent)}
@@ -68,7 +72,7 @@ class FeaturesWay:
         return Outcome(
             answer.detections, len(frame), parts, times,
             payload_bytes=len(frame) - parts["header"],
-            symbols=coded_symbols(opened.codec, scene.pyramid, self.quality, self.levels),
+            symbols=coded_symbols(opened.codec, pyramid, self.quality, self.levels),
         )  # fmt: skip
 
 
