@@ -148,6 +148,43 @@ def test_an_exported_half_runs_alone(
         server.extract(image)
 
 
+def cut_folder(detector: OnnxDetector, folder: Path) -> Path:
+    """A detector's folder as ``fpcodec distill`` leaves it."""
+    (folder / "detector.json").write_text(json.dumps(detector.export(folder)))
+    return folder
+
+
+def test_a_folder_of_both_halves_is_opened(
+    detector: OnnxDetector, image: np.ndarray, tmp_path: Path
+) -> None:
+    opened = open_detector(f"onnx:{cut_folder(detector, tmp_path)}", threads=1)
+    assert isinstance(opened, OnnxDetector)
+    assert opened.folder == tmp_path
+    assert (opened.spec, opened.labels) == (detector.spec, detector.labels)
+    assert opened.macs() == detector.macs()
+    assert_same(opened.detect(opened.extract(image)), detector.detect(detector.extract(image)))
+
+
+def test_a_folder_takes_no_options(detector: OnnxDetector, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="leave out option decode"):
+        open_detector(f"onnx:{cut_folder(detector, tmp_path)}?decode=yolox")
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"kind": "torchvision"}'])
+def test_a_folder_that_holds_no_cut_detector(content: str | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "detector.json").write_text(content)
+    with pytest.raises(ModelError, match=r"detector\.json") as caught:
+        open_detector(f"onnx:{tmp_path}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_one_of_its_graphs(detector: OnnxDetector, tmp_path: Path) -> None:
+    (cut_folder(detector, tmp_path) / "server.onnx").unlink()
+    with pytest.raises(ModelError, match="no such graph file"):
+        open_detector(f"onnx:{tmp_path}")
+
+
 def test_a_missing_level_is_named(detector: OnnxDetector, image: np.ndarray) -> None:
     with pytest.raises(InputError, match="p4 is missing"):
         detector.detect(detector.extract(image, ["p3", "p5"]))

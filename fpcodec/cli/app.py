@@ -14,6 +14,7 @@ from fpcodec.cli.calibrate import calibrate
 from fpcodec.cli.decode import decode
 from fpcodec.cli.demo import demo
 from fpcodec.cli.detect import detect
+from fpcodec.cli.distill import distill
 from fpcodec.cli.edge import edge
 from fpcodec.cli.encode import encode
 from fpcodec.cli.evaluate import evaluate
@@ -82,7 +83,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, serve, detect, edge, encode, decode, inspect, calibrate, train, sweep, plan):
+for command in (
+    demo, serve, detect, edge, encode, decode, inspect, calibrate, train, distill, sweep, plan,
+):  # fmt: skip
     app.command()(command)
 app.command("eval")(evaluate)
 app.add_typer(bench, name="bench")

@@ -82,4 +82,5 @@ def _said(report: StepReport, parts: Mapping[str, float]) -> str:
     losses = " ".join(f"{name} {value:.3f}" for name, value in parts.items())
     minutes, seconds = divmod(round(report.seconds_left), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{losses} | {report.frame_bytes:.0f} bytes | {hours}:{minutes:02}:{seconds:02} left"
+    size = "" if report.frame_bytes is None else f" | {report.frame_bytes:.0f} bytes"
+    return f"{losses}{size} | {hours}:{minutes:02}:{seconds:02} left"

@@ -18,6 +18,9 @@ from fpcodec.errors import InputError, MissingDependency, ModelError
 from fpcodec.pyramid import LevelSpec, PyramidSpec
 
 KINDS = ("onnx", "torchvision", "detectron2", "tiny")
+CONFIG_FILE = "detector.json"
+"""In the folder of an ONNX detector that has been cut already."""
+
 TINY_FOLDER = embedded_folder("tiny")
 
 
@@ -198,12 +201,39 @@ def _open_onnx(
     from fpcodec.detectors.onnx_build import build_onnx
     from fpcodec.detectors.onnx_options import read_options
 
+    path = Path(spec.argument)
+    if path.is_dir():
+        return _open_cut(path, spec.options, threads, providers)
+    if not spec.options and not path.exists():
+        raise ModelError(f"{path}: no such file or folder; give a model and its tensors, or the "
+                         "folder of a detector that has been cut")  # fmt: skip
     options = read_options(spec.options)
     return build_onnx(
-        Path(spec.argument), options.tensors, options.decode, options.preprocess,
+        path, options.tensors, options.decode, options.preprocess,
         network_size=options.network_size, labels=options.labels,
         work_dir=work_dir, threads=threads, providers=providers,
     )  # fmt: skip
+
+
+def _open_cut(
+    folder: Path, options: Mapping[str, Any], threads: int | None, providers: Sequence[str]
+) -> ExportableDetector:
+    """A detector that has been cut already: two graphs and what ``export`` returned."""
+    if options:
+        raise InputError(
+            f"detector folder {folder} says everything itself; leave out option "
+            f"{next(iter(options))}"
+        )
+    path = folder / CONFIG_FILE
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{path}: cannot be read ({error}); give a folder that fpcodec distill wrote"
+        ) from error
+    if not isinstance(config, dict) or config.get("kind") != "onnx":
+        raise ModelError(f"{path}: not the description of a cut ONNX detector; write it again")
+    return detector_from_config(config, folder, "both", threads, providers)
 
 
 def _spec_from_file(path: Path) -> DetectorSpec:

@@ -105,6 +105,11 @@ class OnnxDetector:
         return self._labels
 
     @property
+    def folder(self) -> Path:
+        """Where its graph files lie."""
+        return self._folder
+
+    @property
     def preprocess(self) -> Preprocess:
         """How images become the network's input."""
         return self._preprocess
