@@ -112,11 +112,19 @@ def select(
     boxes: Array, scores: Array, labels: npt.NDArray[np.int64], config: DecodeConfig
 ) -> Detections:
     """Threshold, suppress and keep the best: the last step of one-stage detectors."""
-    good = np.flatnonzero(scores >= config.score_threshold)
-    keep = good[
-        batched_nms(boxes[good], scores[good], labels[good], config.nms_iou, config.max_detections)
-    ]
+    keep = selected(boxes, scores, labels, config)
     return Detections(boxes[keep], scores[keep], labels[keep])
+
+
+def selected(
+    boxes: Array, scores: Array, labels: npt.NDArray[np.int64], config: DecodeConfig
+) -> npt.NDArray[np.int64]:
+    """Indices of the boxes that ``select`` keeps, best first."""
+    good = np.flatnonzero(scores >= config.score_threshold)
+    kept = batched_nms(
+        boxes[good], scores[good], labels[good], config.nms_iou, config.max_detections
+    )
+    return np.asarray(good[kept], np.int64)
 
 
 def split_yolox(raw: Array, spec: PyramidSpec, network_size: tuple[int, int]) -> HeadOutput:
@@ -160,7 +168,15 @@ def decode_yolox(head: HeadOutput, spec: PyramidSpec, config: DecodeConfig) -> D
     its sides at ``exp(w) s, exp(h) s``. Each cell gives the one class that it scores highest, as
     YOLOX's own post-processing does.
     """
-    boxes, scores, labels = [], [], []
+    return decode_yolox_rows(head, spec, config)[0]
+
+
+def decode_yolox_rows(
+    head: HeadOutput, spec: PyramidSpec, config: DecodeConfig
+) -> tuple[Detections, npt.NDArray[np.int64]]:
+    """As ``decode_yolox``, and which row of the network's output each box is, shape (N,)."""
+    boxes, scores, labels, rows = [], [], [], []
+    first_row = 0
     for name in spec.names:
         level_scores, values, stride = head.scores[name], head.boxes[name], spec[name].stride
         label = level_scores.argmax(axis=0)
@@ -172,12 +188,13 @@ def decode_yolox(head: HeadOutput, spec: PyramidSpec, config: DecodeConfig) -> D
         boxes.append(np.concatenate([centre - half, centre + half]).T)
         scores.append(score[y, x])
         labels.append(label[y, x])
-    return select(
-        np.concatenate(boxes).astype(np.float32),
-        np.concatenate(scores).astype(np.float32),
-        np.concatenate(labels).astype(np.int64),
-        config,
-    )
+        rows.append(first_row + y * score.shape[1] + x)
+        first_row += score.size
+    box = np.concatenate(boxes).astype(np.float32)
+    best = np.concatenate(scores).astype(np.float32)
+    kind = np.concatenate(labels).astype(np.int64)
+    keep = selected(box, best, kind, config)
+    return Detections(box[keep], best[keep], kind[keep]), np.concatenate(rows)[keep]
 
 
 def decode_detections(outputs: Outputs, config: DecodeConfig) -> Detections:
