@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from explain_kit import FakeDetector, one_box
+from explain_kit import SPEC, FakeDetector, one_box
 
 from fpcodec.detections import Detections
 from fpcodec.errors import InputError, ModelError
@@ -21,7 +21,7 @@ from fpcodec.explain.drise import (
     sums_on_image,
 )
 from fpcodec.explain.masks import MaskSource, interpolation
-from fpcodec.pyramid import Pyramid
+from fpcodec.pyramid import LevelSpec, Pyramid, PyramidSpec
 
 # Not square, and no multiple of a cell of the grid.
 IMAGE = np.full((96, 128, 3), 200, np.uint8)
@@ -163,6 +163,35 @@ def test_targets_share_the_trials() -> None:
     assert found[1].max() < found[0].max()
     nothing = Detections(one.boxes[:0], one.scores[:0], one.labels[:0])
     assert saliency_on_features(detector, pyramid, nothing, config).shape == (0, 96, 128)
+
+
+def test_one_mask_a_trial_reaches_every_level_and_channel() -> None:
+    shown: list[Pyramid] = []
+    spec = PyramidSpec((*SPEC.levels, LevelSpec("p6", 32, 4, "p5")), 32)
+
+    @dataclass(frozen=True)
+    class _Watch(_Steady):
+        def detect(self, pyramid: Pyramid) -> Detections:
+            shown.append(pyramid)
+            return super().detect(pyramid)
+
+    detector = _Watch(spec=spec)
+    levels = {n: np.ones(spec.shape(n, (128, 96)), np.float32) for n in spec.coded_names}
+    pyramid = Pyramid(spec, levels, detector.geometry((128, 96)))
+    target = one_box([10, 20, 50, 80], 0.8)
+    # Of four levels the third carries the masks: 6 rows and 8 columns, so a grid of 6.
+    sums_on_features(detector, pyramid, target, SaliencyConfig(seed=2), range(4))
+    masks = MaskSource((6, 8), 6, 0.5, 2).draw(range(4))
+    for seen, mask in zip(shown, masks, strict=True):
+        assert seen.levels["p5"] == pytest.approx(np.repeat(mask[None], 4, 0), abs=1e-6)
+        # Level p6 is a derived one: computed, then masked with all the others.
+        quarters = mask.reshape(3, 2, 4, 2).mean(axis=(1, 3))
+        assert seen.levels["p6"][0] == pytest.approx(quarters, abs=1e-6)
+        assert seen.levels["p6"].shape == (4, 3, 4)
+        between = (3 * mask[:, :-1] + mask[:, 1:]) / 4
+        rows = (3 * between[:-1] + between[1:]) / 4
+        assert seen.levels["p4"][0, 1:-1:2, 1:-1:2] == pytest.approx(rows, abs=1e-6)
+        assert (np.ptp(seen.levels["p3"], axis=0) == 0).all()
 
 
 def test_masked_places_take_the_fill() -> None:
