@@ -23,11 +23,11 @@ PALETTE: tuple[Colour, ...] = (
 )  # fmt: skip
 """Class colours, by label index modulo their number; the first seven are Okabe and Ito's."""
 
-_BACKGROUND: Colour = (250, 250, 250)
-_INK: Colour = (25, 25, 25)
+BACKGROUND: Colour = (250, 250, 250)
+INK: Colour = (25, 25, 25)
 _PANEL_SIDE = 640
-_MARGIN = 16
-_TEXT_SIZE = 15
+MARGIN = 16
+TEXT_SIZE = 15
 _DASH = 9
 
 
@@ -39,11 +39,19 @@ class Panel:
         title: One line above the image.
         detections: Boxes in pixels of the image.
         confirmed: Shape (N,), bool: False for the boxes to draw dashed. None draws all solid.
+        colours: One per box; None for those of the classes.
     """
 
     title: str
     detections: Detections
     confirmed: npt.NDArray[np.bool_] | None = None
+    colours: Sequence[Colour] | None = None
+
+    def colour(self, i: int) -> Colour:
+        """Of one box and its tag."""
+        if self.colours is not None:
+            return self.colours[i]
+        return class_colour(int(self.detections.labels[i]))
 
 
 @dataclass(frozen=True)
@@ -79,23 +87,23 @@ def draw_comparison(
     size = max(1, round(width * scale)), max(1, round(height * scale))
     # A narrow picture still needs room for the titles and the legend.
     column = max(size[0], _PANEL_SIDE * 3 // 4)
-    total_width = len(panels) * column + (len(panels) + 1) * _MARGIN
-    font = ImageFont.load_default(size=_TEXT_SIZE)
-    lines = _wrap(legend, font, total_width - 2 * _MARGIN)
-    row_height = _TEXT_SIZE + 9
-    top = _MARGIN + row_height
+    total_width = len(panels) * column + (len(panels) + 1) * MARGIN
+    font = ImageFont.load_default(size=TEXT_SIZE)
+    lines = wrap_legend(legend, font, total_width - 2 * MARGIN)
+    row_height = TEXT_SIZE + 9
+    top = MARGIN + row_height
     canvas = Image.new(
-        "RGB", (total_width, top + size[1] + _MARGIN + row_height * len(lines) + _MARGIN // 2),
-        _BACKGROUND,
+        "RGB", (total_width, top + size[1] + MARGIN + row_height * len(lines) + MARGIN // 2),
+        BACKGROUND,
     )  # fmt: skip
     draw = ImageDraw.Draw(canvas)
     picture = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
     for index, panel in enumerate(panels):
-        left = _MARGIN + index * (column + _MARGIN)
-        draw.text((left, _MARGIN // 2 + 3), panel.title, _INK, font)
+        left = MARGIN + index * (column + MARGIN)
+        draw.text((left, MARGIN // 2 + 3), panel.title, INK, font)
         canvas.paste(_draw_panel(picture, panel, labels, scale, min_score), (left, top))
     for index, line in enumerate(lines):
-        _draw_legend_line(draw, line, font, top + size[1] + _MARGIN + index * row_height)
+        draw_legend_line(draw, line, font, top + size[1] + MARGIN + index * row_height)
     return canvas
 
 
@@ -122,13 +130,13 @@ def _draw_panel(
     """One copy of the picture with its boxes, then their tags, so that no box hides a tag."""
     panel_image = picture.copy()
     draw = ImageDraw.Draw(panel_image)
-    font = ImageFont.load_default(size=_TEXT_SIZE)
+    font = ImageFont.load_default(size=TEXT_SIZE)
     found = panel.detections
     shown = [int(i) for i in np.flatnonzero(found.scores >= min_score)]
     boxes = found.boxes * np.float32(scale)
     for i in reversed(shown):
         solid = panel.confirmed is None or bool(panel.confirmed[i])
-        _draw_box(draw, _rectangle(boxes[i]), class_colour(int(found.labels[i])), solid)
+        draw_box(draw, _rectangle(boxes[i]), panel.colour(i), solid)
     taken: list[Rectangle] = []
     for i in shown:
         label = int(found.labels[i])
@@ -137,8 +145,8 @@ def _draw_panel(
         text_width = draw.textlength(text, font)
         place = _place_tag(_rectangle(boxes[i]), text_width, panel_image.size, taken)
         taken.append(place)
-        draw.rectangle(place, class_colour(label))
-        draw.text((place[0] + 3, place[1] + 1), text, _ink_on(class_colour(label)), font)
+        draw.rectangle(place, panel.colour(i))
+        draw.text((place[0] + 3, place[1] + 1), text, _ink_on(panel.colour(i)), font)
     return panel_image
 
 
@@ -147,7 +155,7 @@ def _rectangle(box: npt.NDArray[np.float32]) -> Rectangle:
     return x1, y1, max(x1, x2), max(y1, y2)
 
 
-def _draw_box(draw: ImageDraw.ImageDraw, box: Rectangle, colour: Colour, solid: bool) -> None:
+def draw_box(draw: ImageDraw.ImageDraw, box: Rectangle, colour: Colour, solid: bool = True) -> None:
     """A box with a dark rim, visible on any background; dashed where it is not solid."""
     x1, y1, x2, y2 = box
     if solid:
@@ -171,7 +179,7 @@ def _place_tag(
     box: Rectangle, text_width: float, size: tuple[int, int], taken: Sequence[Rectangle]
 ) -> Rectangle:
     """Where a tag of this width goes: the first place at its box that hides no other tag."""
-    width, height = text_width + 6, _TEXT_SIZE + 5
+    width, height = text_width + 6, TEXT_SIZE + 5
     x1, y1, x2, y2 = box
     candidates = (
         (x1, y1 - height), (x2 - width, y1 - height), (x1, y2), (x2 - width, y2),
@@ -192,19 +200,19 @@ def _overlaps(a: Rectangle, b: Rectangle) -> bool:
 def _ink_on(colour: Colour) -> Colour:
     """Black on light colours, white on dark ones, by Rec. 601 luma."""
     luma = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
-    return _INK if luma > 140 else (255, 255, 255)
+    return INK if luma > 140 else (255, 255, 255)
 
 
-_LegendLine = list[tuple[float, Colour | None, str]]
+LegendLine = list[tuple[float, Colour | None, str]]
 
 
-def _wrap(
+def wrap_legend(
     rows: Sequence[LegendRow], font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: float
-) -> list[_LegendLine]:
+) -> list[LegendLine]:
     """Lay the entries of each row out from left to right, on as many lines as they need."""
-    lines: list[_LegendLine] = []
+    lines: list[LegendLine] = []
     for row in rows:
-        line: _LegendLine = []
+        line: LegendLine = []
         x = 0.0
         for colour, text in row.entries:
             entry_width = font.getlength(text) + (22 if colour else 0)
@@ -217,15 +225,16 @@ def _wrap(
     return lines
 
 
-def _draw_legend_line(
+def draw_legend_line(
     draw: ImageDraw.ImageDraw,
-    line: _LegendLine,
+    line: LegendLine,
     font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
     y: float,
 ) -> None:
+    """One line of a legend, ``y`` pixels from the top."""
     for x, colour, text in line:
-        left = _MARGIN + x
+        left = MARGIN + x
         if colour:
             draw.rectangle((left, y + 2, left + 14, y + 16), colour, (90, 90, 90))
             left += 20
-        draw.text((left, y), text, _INK, font)
+        draw.text((left, y), text, INK, font)

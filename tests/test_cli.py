@@ -16,7 +16,7 @@ from fpcodec.data import generate_scene
 
 COMMANDS = (
     "demo", "serve", "detect", "edge", "encode", "decode", "inspect", "calibrate", "train",
-    "distill", "eval", "profiles",
+    "distill", "eval", "profiles", "explain", "drift",
 )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fpcodec.errors import InputError
-from fpcodec.explain.heatmaps import blend, centroid, normalised, resize, to_image
+from fpcodec.explain.heatmaps import blend, centroid, heat_colour, normalised, resize, to_image
 from fpcodec.pyramid import ImageGeometry
 
 
@@ -79,3 +79,9 @@ def test_blend_shows_heat_and_leaves_the_rest_recognisable() -> None:
         blend(image[..., 0], heatmap)
     with pytest.raises(InputError, match="strength"):
         blend(image, heatmap, strength=2)
+
+
+def test_heat_grows_lighter() -> None:
+    lightness = [sum(heat_colour(value)) for value in (0, 0.3, 0.6, 1)]
+    assert lightness == sorted(lightness)
+    assert heat_colour(2) == heat_colour(1)

@@ -212,7 +212,7 @@ def test_linear_head_is_explained_by_weight_times_feature(arrays) -> None:
             explanation.maps[attribute], np.maximum(values, 0), rtol=1e-5, atol=1e-6
         )
     combined = np.maximum(normalised(np.maximum(product, 0)), normalised(np.maximum(-product, 0)))
-    np.testing.assert_allclose(explanation.combined, combined, atol=1e-6)
+    np.testing.assert_allclose(explanation.combined(), combined, atol=1e-6)
     of_score = explain(found, 0, ["score"], rule=grad_cam_map)
     mean = np.einsum("c,chw->hw", weights["p3"].mean(axis=(1, 2)), levels["p3"])
     np.testing.assert_allclose(of_score.maps["score"], np.maximum(mean, 0), rtol=1e-4, atol=1e-6)
@@ -254,7 +254,7 @@ def test_bad_requests_are_named(arrays) -> None:
     with pytest.raises(InputError, match="sigma"):
         explain(found, 0, sigma=-1)
     with pytest.raises(InputError, match="x2"):
-        explain(found, 0, ["score"]).on_image("x2")
+        explain(found, 0, ["score"]).on_image(["x2"])
 
 
 def test_score_map_is_hirescams(tmp_path: Path) -> None:

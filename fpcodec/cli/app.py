@@ -15,9 +15,11 @@ from fpcodec.cli.decode import decode
 from fpcodec.cli.demo import demo
 from fpcodec.cli.detect import detect
 from fpcodec.cli.distill import distill
+from fpcodec.cli.drift import drift
 from fpcodec.cli.edge import edge
 from fpcodec.cli.encode import encode
 from fpcodec.cli.evaluate import evaluate
+from fpcodec.cli.explain import explain
 from fpcodec.cli.inspect import inspect
 from fpcodec.cli.plan import plan
 from fpcodec.cli.profiles import profiles
@@ -85,6 +87,7 @@ app = typer.Typer(
 )
 for command in (
     demo, serve, detect, edge, encode, decode, inspect, calibrate, train, distill, sweep, plan,
+    explain, drift,
 ):  # fmt: skip
     app.command()(command)
 app.command("eval")(evaluate)

@@ -124,11 +124,17 @@ def blend(
     colours = np.moveaxis(colours, 0, 2)
     grey = image.astype(np.float32) @ np.asarray((0.299, 0.587, 0.114), np.float32)
     # Greyed, so that the picture's own colours are not taken for heat.
-    base = 0.65 * (0.35 * image + 0.65 * grey[..., None])
+    base = 0.75 * (0.35 * image + 0.65 * grey[..., None])
     # The opacity grows fast at first: half the heat should be seen as half, not as a tint.
     opacity = (strength * np.minimum(1.0, 1.6 * heat) * np.sqrt(heat))[..., None]
     mixed = (1 - opacity) * base + opacity * colours
     return np.asarray(np.clip(np.rint(mixed), 0, 255), np.uint8)
+
+
+def heat_colour(value: float) -> tuple[int, int, int]:
+    """The colour that ``blend`` gives a value in [0, 1], before it is laid over a picture."""
+    red, green, blue = (round(float(np.interp(value, _STOPS, x))) for x in zip(*_HEAT, strict=True))
+    return red, green, blue
 
 
 def _checked(heatmap: npt.NDArray[np.floating]) -> Array:

@@ -56,21 +56,24 @@ class Explanation:
     sigma: float
     geometry: ImageGeometry
 
-    @property
-    def combined(self) -> Array:
-        """Element-wise maximum of the attributes' maps, each stretched to [0, 1]; (H, W)."""
-        return np.asarray(np.max([normalised(x) for x in self.maps.values()], axis=0), np.float32)
+    def combined(self, attributes: Sequence[str] = ()) -> Array:
+        """Element-wise maximum of attributes' maps, each stretched to [0, 1]; all for none named.
 
-    def on_image(self, attribute: str | None = None) -> Array:
-        """A map over the original image in [0, 1]; the combined one for None.
+        Returns:
+            Shape (H, W) of the level's grid, float32.
 
         Raises:
-            InputError: The attribute was not explained.
+            InputError: An attribute was not explained.
         """
-        if attribute is not None and attribute not in self.maps:
-            raise InputError(f"no map of {attribute!r}; there are {', '.join(self.maps)}")
-        chosen = self.combined if attribute is None else self.maps[attribute]
-        return normalised(to_image(chosen, self.geometry, self.stride))
+        unknown = [name for name in attributes if name not in self.maps]
+        if unknown:
+            raise InputError(f"no map of {', '.join(unknown)}; there are {', '.join(self.maps)}")
+        chosen = [normalised(self.maps[name]) for name in attributes or self.maps]
+        return np.asarray(np.max(chosen, axis=0), np.float32)
+
+    def on_image(self, attributes: Sequence[str] = ()) -> Array:
+        """``combined`` over the original image, stretched to [0, 1]."""
+        return normalised(to_image(self.combined(attributes), self.geometry, self.stride))
 
 
 def explain(
