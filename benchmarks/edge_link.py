@@ -5,12 +5,12 @@
     python benchmarks/edge_link_plot.py benchmarks/results/edge_link.json
 
 Runs over the same link, one after the other: the parts of ``fpcodec edge`` sending frames, sending
-frames that lean on the one before, and sending WebP at the network's input size to a server that
-runs the whole detector. The clip is shown at its own speed, again for every step, so that all steps
-see the same images. Answers are compared with the unsplit detector's on the same image (F1 at IoU
-0.5, boxes of 0.3 and more): ``answered_f1`` over the frames that were answered, ``live_f1`` over
-all images, with the answer that is there one latency bound later, about it or else about the newest
-image before it.
+of these the levels that recent answers ask for, sending frames that lean on the one before, and
+sending WebP at the network's input size to a server that runs the whole detector. The clip is shown
+at its own speed, again for every step, so that all steps see the same images. Answers are compared
+with the unsplit detector's on the same image (F1 at IoU 0.5, boxes of 0.3 and more):
+``answered_f1`` over the frames that were answered, ``live_f1`` over all images, with the answer
+that is there one latency bound later, about it or else about the newest image before it.
 
 In namespaces (root and /dev/net/tun) the link carries IP packets, delays and loses them; elsewhere
 a TCP relay stands in. ``measure`` starts ``serve`` and ``camera`` by itself.
@@ -39,6 +39,7 @@ from edge_link_pictures import LoadPictureHalves, PictureEncoder
 from emulated_link import LinkPlan, LinkStep, open_link
 from rich.progress import track
 
+from fpcodec.cli.edge_run import KeyLevels
 from fpcodec.detections import Detections
 from fpcodec.evaluation.agreement import agreement, total_agreement
 from fpcodec.evaluation.environment import Environment
@@ -53,7 +54,7 @@ from fpcodec_server import CodecServer, serve
 STEPS = ((4e6, 0.0), (1e6, 0.0), (256e3, 0.0), (64e3, 0.0), (2e6, 0.02))
 """Bit/s and share of packets lost, one after the other."""
 
-WAYS = ("features", "inter", "webp")
+WAYS = ("features", "auto", "inter", "webp")
 PORT = 50061
 GO = "go"
 
@@ -84,16 +85,6 @@ class Repeated:
                 yield SourceImage(number, item.name, time_s, item.image)
 
 
-class _AllLevels:
-    """Sends whatever fits."""
-
-    def next(self) -> None:
-        return None
-
-    def observe(self, detections: Detections) -> None:
-        pass
-
-
 def run_server(options: argparse.Namespace) -> None:
     """The server's process."""
     profile = Profile.load(options.profile)
@@ -115,6 +106,7 @@ def run_camera(options: argparse.Namespace) -> None:
         half = VideoEdgeHalf if options.way == "inter" else EdgeHalf
         encoder = half(profile, threads=options.threads)
     encoder.encode(source.images[0].image, quality=0.5)  # pays for the first run's set-up
+    levels = KeyLevels("auto" if options.way == "auto" else "all", profile)
     target = RateTarget(latency_s=options.latency_s, quality=options.quality)
     with (
         options.out.open("w") as lines,
@@ -122,7 +114,7 @@ def run_camera(options: argparse.Namespace) -> None:
     ):
         client.wait_tried(10)
         camera = Camera(
-            Paced(source), encoder, client, RateController(target, time.monotonic), _AllLevels(),
+            Paced(source), encoder, client, RateController(target, time.monotonic), levels,
             JsonLines(lines, profile.labels),
         )  # fmt: skip
         print("ready", flush=True)

@@ -13,8 +13,13 @@ from typing import Any
 
 import numpy as np
 
-COLOURS = {"features": "#0072b2", "inter": "#009e73", "webp": "#d55e00"}
-NAMES = {"features": "frames", "inter": "frames that lean on the one before", "webp": "WebP"}
+COLOURS = {"features": "#0072b2", "auto": "#cc79a7", "inter": "#009e73", "webp": "#d55e00"}
+NAMES = {
+    "features": "frames",
+    "auto": "of frames the levels that answers ask for",
+    "inter": "frames that lean on the one before",
+    "webp": "WebP",
+}
 WINDOW_S = 2.0
 """Agreement is averaged over so long, or its curve would be a comb."""
 

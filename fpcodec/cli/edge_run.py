@@ -81,16 +81,18 @@ class EdgeRun:
     results: Results
 
 
-class _KeyLevels:
+class KeyLevels:
     """``--levels`` as the camera asks for it."""
 
     def __init__(self, text: str, profile: Profile) -> None:
         self._choice, self._profile = LevelChoice(text, profile), profile
 
     def next(self) -> Sequence[str] | None:
+        """Levels of the next image; None for all, of which a byte budget may leave some out."""
         return unless_all(self._choice.next(), self._profile)
 
     def observe(self, detections: Detections) -> None:
+        """Tell what an answer found."""
         self._choice.observe(detections)
 
 
@@ -100,7 +102,7 @@ def run_edge(run: EdgeRun) -> None:
     Raises:
         FpcodecError: Something cannot be used, or no server answers and there is no spool.
     """
-    levels = _KeyLevels(run.levels, run.profile)
+    levels = KeyLevels(run.levels, run.profile)
     spool = None if run.spool is None else Spool(run.spool, run.spool_bytes)
     expires_s = _LIVE_EXPIRES_S if run.source.is_live else _PATIENT_EXPIRES_S
     options = StreamOptions(expires_after_s=max(expires_s, run.target.latency_s))
