@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from codec_costs_table import codec_costs
+from distillation_tables import light_edge, students
+from explanations_table import explanations
 from learned_levels_table import key_chunks, progressive, recovery
 from markdown_tables import markdown
 from serving_tables import early_answers, edge_link, serving
@@ -41,7 +43,10 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 DOCUMENTS = (
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("edge", "measurements", "scaling")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("distillation", "edge", "explaining", "measurements", "scaling")
+    ),
 )
 RUNS = (
     "yolox_nano_coco", "bccd", "tiny", "yolox_nano_learned", "bccd_learned", "tiny_learned",
@@ -59,6 +64,9 @@ LEARNED = {
     "progressive": (progressive, ("yolox_nano", "bccd")),
 }
 """What ``learned_levels.py`` was run on, part by part."""
+
+LIGHT = ("bccd", "yolox_nano")
+"""Detectors whose light edges were measured."""
 
 COSTS = ("yolox_nano", "r50")
 """What ``codec_costs.py`` was run on."""
@@ -340,6 +348,9 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "edge link": partial(edge_link, RESULTS / "edge_link.json"),
     **{mark: partial(render, RESULTS / "video_yolox_nano") for mark, render in VIDEO.items()},
     "training losses": partial(training_losses, RESULTS / "training_losses"),
+    "students": partial(students, sorted(RESULTS.glob("frs_*/rows.json"))),
+    "explanations": partial(explanations, RESULTS / "explanations" / "rows.json"),
+    **{f"light edge {x}": partial(light_edge, RESULTS / f"{x}_light") for x in LIGHT},
     **{
         f"{part} {name}": partial(render, RESULTS / f"learned_levels_{name}")
         for part, (render, names) in LEARNED.items()
