@@ -22,7 +22,7 @@ from fpcodec.detectors.factory import TINY_FOLDER, open_detector  # noqa: E402
 from fpcodec.detectors.onnx import OnnxDetector  # noqa: E402
 from fpcodec.distill import export  # noqa: E402
 from fpcodec.distill.export import write_light_detector  # noqa: E402
-from fpcodec.distill.fitting import fit_light_edge, torch_macs  # noqa: E402
+from fpcodec.distill.fitting import fit_light_edge, fit_thin_edge, torch_macs  # noqa: E402
 from fpcodec.distill.light_edge import (  # noqa: E402
     LeastSquares,
     LightEdge,
@@ -31,9 +31,11 @@ from fpcodec.distill.light_edge import (  # noqa: E402
 )
 from fpcodec.distill.run import Distilled, distill  # noqa: E402
 from fpcodec.distill.settings import DistillConfig  # noqa: E402
+from fpcodec.distill.thin_body import ThinBody  # noqa: E402
 from fpcodec.errors import InputError, ModelError  # noqa: E402
 from fpcodec.files import file_sha256  # noqa: E402
 from fpcodec.images import load_image  # noqa: E402
+from fpcodec.pyramid import LevelSpec, PyramidSpec  # noqa: E402
 from fpcodec.training.settings import RunConfig  # noqa: E402
 
 SIZE = (96, 96)
@@ -141,6 +143,28 @@ def test_a_light_edge_keeps_within_its_share(tiny: OnnxDetector, share: float) -
     # As much of it is used as whole multiples of 32 pixels allow.
     assert 0.4 * share * full < torch_macs(light, tiny.network_size) <= share * full
     assert all(side % 32 == 0 for side in light.config.size)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25])
+def test_a_thin_body_sees_the_whole_picture_for_its_share(tiny: OnnxDetector, share: float) -> None:
+    light = fit_thin_edge(tiny, share)
+    full = tiny.macs()
+    assert full is not None
+    assert 0.8 * share * full < torch_macs(light, tiny.network_size) <= share * full
+    levels = named(light, torch.rand(1, 3, 320, 320))
+    for name in tiny.spec.coded_names:
+        assert tuple(levels[name].shape[1:]) == tiny.spec.shape(name, tiny.network_size)
+
+
+def test_a_body_that_cannot_be_thin_enough(tiny: OnnxDetector) -> None:
+    with pytest.raises(ModelError, match=r"no body is thin enough for 0\.0001"):
+        fit_thin_edge(tiny, 0.0001)
+
+
+def test_a_thin_body_has_no_levels_of_other_strides(tiny: OnnxDetector) -> None:
+    other = PyramidSpec((LevelSpec("p1", 2, 8),))
+    with pytest.raises(ModelError, match="no level of stride 2"):
+        ThinBody(other, 0.5)
 
 
 def test_torch_counts_what_the_full_graph_is_known_to_cost(
@@ -286,16 +310,18 @@ def test_without_held_out_images_there_is_no_agreement(
 
 
 @pytest.mark.parametrize(
-    ("which", "loss", "size"), [("tiny", "mse", SIZE), ("toy", "frs", (32, 32))]
-)
+    ("which", "changes"),
+    [("tiny", {}), ("toy", {"loss": "frs", "size": (32, 32)}),
+     ("tiny", {"body": "thin", "size": None, "macs_share": 0.05})],
+)  # fmt: skip
 def test_a_run_resumed_ends_with_the_same_weights(
-    which: str, loss: str, size: tuple[int, int], images: list[Path], tmp_path: Path,
+    which: str, changes: dict[str, Any], images: list[Path], tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> None:  # fmt: skip
     detector = request.getfixturevalue(which)
 
     def run(name: str, watcher: Recorder) -> bytes:
-        teach(detector, images, tmp_path / name, settings(loss=loss, size=size), watcher)
+        teach(detector, images, tmp_path / name, settings(**changes), watcher)
         return (tmp_path / name / "light" / "edge.onnx").read_bytes()
 
     whole = run("whole", Recorder())
@@ -417,7 +443,7 @@ def test_a_light_edge_is_not_distilled_again(folder: Path) -> None:
     [{"loss": "l1"}, {"steps": 0}, {"batch": 0}, {"start_views": 0}, {"minutes": 0.0},
      {"minutes": float("nan")}, {"seed": -1}, {"held_out": -1}, {"warm_steps": -1},
      {"learning_rate": 0.0}, {"macs_share": 0.0}, {"macs_share": 1.0},
-     {"macs_share": float("nan")}],
+     {"macs_share": float("nan")}, {"body": "thick"}, {"body": "thin", "size": (64, 64)}],
 )  # fmt: skip
 def test_options_that_cannot_be_used(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError):

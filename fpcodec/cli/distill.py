@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 STEPS = 6000
 
 
+class Body(str, Enum):
+    """What a light edge is made of."""
+
+    small_picture = "small-picture"
+    thin = "thin"
+
+
 def distill(
     detector: Annotated[
         str, typer.Option(metavar="SPEC", help="An onnx or tiny detector, or a JSON file.")
@@ -27,6 +35,9 @@ def distill(
     macs_share: Annotated[
         float, typer.Option(help="Most multiply-accumulates, as a share of the full edge half's.")
     ] = 0.25,
+    body: Annotated[
+        Body, typer.Option(help="The detector's own on fewer pixels; or a thin network of our own.")
+    ] = Body.small_picture,
     size: Annotated[
         str | None,
         typer.Option(metavar="WxH", help="What the light edge sees, instead of --macs-share."),
@@ -90,7 +101,7 @@ def distill(
     from fpcodec.training.settings import RunConfig
 
     config = DistillConfig(
-        size=None if size is None else _size(size), macs_share=macs_share,
+        body=body.value, size=None if size is None else _size(size), macs_share=macs_share,
         steps=steps or STEPS, minutes=minutes, batch=batch, seed=seed, loss=loss.value,
         held_out=held_out, learning_rate=learning_rate,
     )  # fmt: skip

@@ -64,7 +64,8 @@ def write_light_detector(
         "files": {name: file_sha256(out / name) for name in (EDGE_FILE, SERVER_FILE)},
         "macs": {"edge": macs, "server": detector.server_macs},
         "light_edge": {
-            "size": list(student.config.size),
+            "body": config.body,
+            "size": list(student.config.size or detector.network_size),
             "loss": config.loss,
             "stands_for": {EDGE_FILE: file_sha256(detector.folder / EDGE_FILE)},
         },

@@ -13,11 +13,15 @@ from fpcodec.detectors.onnx import EDGE_FILE, OnnxDetector
 from fpcodec.detectors.onnx_session import prune
 from fpcodec.detectors.onnx_shapes import import_onnx
 from fpcodec.distill.light_edge import LightEdge, LightEdgeConfig, cut_light_edge
+from fpcodec.distill.thin_body import ThinBody
 from fpcodec.errors import ModelError
 from fpcodec.training.onnx_heads import convert_graph
 
 MULTIPLE = 32
 """Sides that every FPN's strides divide."""
+
+_WIDTHS = 32
+"""Steps of a thin body's width in one."""
 
 _MOST_AREA = 1.3
 """Area by MACs of the largest picture worth trying: what a level's partner does not need is left
@@ -57,9 +61,40 @@ def fit_light_edge(
     )
 
 
+def fit_thin_edge(detector: OnnxDetector, macs_share: float, width: float | None = None
+                  ) -> LightEdge:  # fmt: skip
+    """Make an untrained light edge around a thin body.
+
+    Args:
+        detector: Whose pyramid it is to give.
+        macs_share: Of the full half's multiply-accumulates.
+        width: Of the body; None for the largest that keeps within ``macs_share``.
+
+    Raises:
+        ModelError: No width keeps within the share, or the pyramid has other strides.
+    """
+    spec, network_size = detector.spec, detector.network_size
+    widths = [width] if width is not None else [x / _WIDTHS for x in range(2 * _WIDTHS, 2, -1)]
+    full = detector.macs()
+    if full is None:
+        full = torch_macs(_edge_graph(detector), network_size)
+    for some in widths:
+        body = ThinBody(spec, some)
+        sources = [[index] for index in range(len(spec.coded_names))]
+        light = LightEdge(
+            body, [body.channels] * len(sources), sources, spec, network_size,
+            LightEdgeConfig(None),
+        )  # fmt: skip
+        if width is not None or torch_macs(light, network_size) <= macs_share * full:
+            return light
+    raise ModelError(f"no body is thin enough for {macs_share:g} of the edge half's MACs; allow "
+                     "more")  # fmt: skip
+
+
 def torch_macs(module: nn.Module, network_size: tuple[int, int]) -> int:
     """Multiply-accumulates of one image."""
     width, height = network_size
+    module.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module(torch.zeros(1, 3, height, width))
     return int(counter.get_total_flops()) // 2

@@ -40,13 +40,14 @@ class LightEdgeConfig:
     """What decides a light edge's shape.
 
     Attributes:
-        size: ``(width, height)`` of the picture that the body sees, in pixels.
+        size: ``(width, height)`` of the picture that the body sees, in pixels; None for the
+            network's input as it is.
     """
 
-    size: tuple[int, int]
+    size: tuple[int, int] | None
 
     def __post_init__(self) -> None:
-        if min(self.size) < 32:
+        if self.size is not None and min(self.size) < 32:
             raise InputError(f"a light edge of {self.size} pixels sees nothing; use 32 or more")
 
 
@@ -120,12 +121,12 @@ class LightEdge(nn.Module):
         )
 
     def maps(self, image: Tensor) -> tuple[Tensor, ...]:
-        """What the body sees in the small picture."""
-        width, height = self.config.size
-        # Halved by averages first: a bilinear step alone would skip pixels.
-        found: tuple[Tensor, ...] = self.body(
-            _resize(functional.avg_pool2d(image, 2), (height, width))
-        )
+        """What the body sees in the picture, or in the small one."""
+        if self.config.size is not None:
+            width, height = self.config.size
+            # Halved by averages first: a bilinear step alone would skip pixels.
+            image = _resize(functional.avg_pool2d(image, 2), (height, width))
+        found: tuple[Tensor, ...] = self.body(image)
         return found
 
     def resized(self, maps: Sequence[Tensor], index: int) -> Tensor:
@@ -151,8 +152,8 @@ def cut_light_edge(
     Raises:
         ModelError: The graph cannot run on the smaller picture.
     """
-    if not isinstance(graph, GraphModule):
-        raise ModelError("a light edge is cut out of a traced graph; give onnx2torch's")
+    if not isinstance(graph, GraphModule) or config.size is None:
+        raise ModelError("a light edge is cut out of a traced graph, for a size; give both")
     body = copy.deepcopy(graph)
     for parameter in body.parameters():
         parameter.requires_grad_(True)

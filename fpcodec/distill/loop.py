@@ -71,6 +71,9 @@ class Trainer:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint."""
         self.weights.load(checkpoint.network)
+        self.student.load_state_dict(
+            {n: checkpoint.network[n] for n, _ in self.student.named_buffers()}, strict=False
+        )
         self.optimiser.load_state_dict(dict(checkpoint.optimiser))
         self.average = {name: x.clone() for name, x in checkpoint.average.items()}
         self.step, self.seconds = checkpoint.step, checkpoint.seconds
@@ -81,7 +84,9 @@ class Trainer:
         Raises:
             InputError: The disk is full; the last checkpoint is kept.
         """
-        learned = {name: x.detach() for name, x in self.weights.learned.items()}
+        # Running statistics of batch norms are no parameters, but must go on.
+        learned = {**{name: x.detach() for name, x in self.weights.learned.items()},
+                   **dict(self.student.named_buffers())}  # fmt: skip
         Checkpoint(
             self.step, self.seconds, (0.0, 0.0), learned,
             self.optimiser.state_dict(), self.average, self.facts,
@@ -101,6 +106,7 @@ class Trainer:
             InputError: The disk is full, or a photograph cannot be read.
         """
         saved_at = time.monotonic()
+        self.student.train()
         while (share := self._share()) < 1:
             started = time.monotonic()
             loss, parts = self._one_step(share)

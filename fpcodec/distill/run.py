@@ -20,7 +20,7 @@ from torch import Tensor
 from fpcodec.detections import Detections
 from fpcodec.detectors.onnx import OnnxDetector
 from fpcodec.distill.export import require_exportable, write_light_detector
-from fpcodec.distill.fitting import fit_light_edge
+from fpcodec.distill.fitting import fit_light_edge, fit_thin_edge
 from fpcodec.distill.light_edge import LeastSquares, LightEdge
 from fpcodec.distill.loop import Trainer
 from fpcodec.distill.settings import DistillConfig
@@ -135,7 +135,10 @@ def _trainer(
     checkpoint = Checkpoint.load(run.folder, facts)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        student = fit_light_edge(detector, config.size, config.macs_share)
+        if config.body == "thin":
+            student = fit_thin_edge(detector, config.macs_share)
+        else:
+            student = fit_light_edge(detector, config.size, config.macs_share)
     require_exportable(student, detector)
     head = None if config.loss == "mse" else open_head(detector)
     start = partial(told.stage, "Start")
@@ -161,6 +164,7 @@ def _start(
     sums: dict[str, list[Tensor]] = {}
     lessons = max(1, config.start_views // config.batch)
     squares = LeastSquares(student)
+    student.train()  # a new body's batch norms know nothing yet but the batch
     for index in range(lessons):
         lesson = teacher.lesson(_START_KEY + index)
         for name, values in lesson.levels.items():

@@ -8,6 +8,7 @@ from typing import Any
 from fpcodec.errors import InputError
 
 LOSSES = ("mse", "frs-features", "frs")
+BODIES = ("small-picture", "thin")
 
 
 @dataclass(frozen=True)
@@ -15,8 +16,10 @@ class DistillConfig:
     """What decides a light edge's weights.
 
     Attributes:
-        size: ``(width, height)`` of the picture that its body sees; None for the largest that
-            keeps within ``macs_share``.
+        body: ``small-picture``, the detector's own edge half on fewer pixels; or ``thin``, a
+            narrow network of our own that sees them all.
+        size: ``(width, height)`` of the small picture; None for the largest that keeps within
+            ``macs_share``.
         macs_share: Most multiply-accumulates, as a share of the full edge half's.
         steps: Optimiser steps.
         minutes: Train for so long instead; None for ``steps``.
@@ -34,6 +37,7 @@ class DistillConfig:
             before the first step.
     """
 
+    body: str = "small-picture"
     size: tuple[int, int] | None = None
     macs_share: float = 0.25
     steps: int = 6000
@@ -51,6 +55,10 @@ class DistillConfig:
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
             raise InputError(f"loss {self.loss!r} is not one of {', '.join(LOSSES)}")
+        if self.body not in BODIES:
+            raise InputError(f"body {self.body!r} is not one of {', '.join(BODIES)}")
+        if self.body == "thin" and self.size is not None:
+            raise InputError("a thin body sees the whole picture; leave the size out")
         if min(self.steps, self.batch, self.start_views) < 1:
             raise InputError(
                 f"{self.steps} steps of {self.batch} views after {self.start_views} cannot train; "

@@ -1,0 +1,43 @@
+"""A thin body: a small residual FPN that sees the whole picture, trained from nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from fpcodec.detectors.tiny import CHANNELS, LEVELS, STRIDES, TinyBackbone
+from fpcodec.errors import ModelError
+from fpcodec.pyramid import PyramidSpec
+
+_BY_STRIDE = dict(zip(STRIDES, LEVELS, strict=True))
+
+
+class ThinBody(nn.Module):
+    """``tiny``'s backbone at a width; its levels are those of the pyramid with the same strides.
+
+    Args:
+        spec: The pyramid.
+        width: Factor on ``tiny``'s channels.
+
+    Raises:
+        ModelError: The pyramid has a level of another stride than 4 to 64.
+    """
+
+    def __init__(self, spec: PyramidSpec, width: float) -> None:
+        super().__init__()
+        strides = [spec[name].stride for name in spec.coded_names]
+        unknown = [stride for stride in strides if stride not in _BY_STRIDE]
+        if unknown:
+            raise ModelError(
+                f"a thin body has no level of stride {unknown[0]}; it has "
+                f"{', '.join(map(str, STRIDES))}: use the body small-picture"
+            )
+        self.names: Sequence[str] = [_BY_STRIDE[stride] for stride in strides]
+        self.channels = round(CHANNELS * width)
+        self.network = TinyBackbone(width, self.channels)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Map a network input (N, 3, H, W) to one map a level, finest first."""
+        levels = self.network(image)
+        return tuple(levels[name] for name in self.names)
