@@ -78,7 +78,7 @@ def distill(
     The folder written is a detector like any other: onnx:FOLDER. Killed and called again with the
     same options, it goes on from its last checkpoint.
 
-    Example:  fpcodec distill --detector tiny --images photos --out light-tiny --minutes 60
+    Example:  fpcodec distill --detector tiny --body thin --images photos --out light-tiny
 
     Then:  fpcodec calibrate --detector onnx:light-tiny --images photos --out my-profile
     """
