@@ -6,7 +6,8 @@
         --base alone --out benchmarks/results/frs_bccd/rows.json
 
 The first detector is the teacher, from which drops are counted; gains are counted from ``--base``.
-``small:FOLDER`` is what ``scripts/train_student.py`` wrote; anything else is opened as everywhere.
+``small:FOLDER`` is what ``scripts/train_student.py`` wrote; ``shrunk:192:SPEC`` is a detector that
+sees pictures of 192 pixels; anything else is opened as everywhere.
 """
 
 from __future__ import annotations
@@ -16,16 +17,18 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image as PillowImage
 
 from fpcodec.cli.output import progress_callback
 from fpcodec.data.coco import CocoDataset, load_coco
 from fpcodec.detections import Detections
-from fpcodec.detectors.base import Image
+from fpcodec.detectors.base import Detector, Image
 from fpcodec.detectors.factory import open_detector
 from fpcodec.detectors.small_family import load_small
 from fpcodec.distill.fitting import torch_macs
@@ -52,8 +55,14 @@ class Opened:
         if kind == "small":
             self._open_small(Path(folder))
             return
-        found = open_detector(description, threads=_THREADS)
-        self.detect, self.labels = lambda image: found.detect(found.extract(image)), found.labels
+        side, _, rest = folder.partition(":")
+        shrunk = kind == "shrunk"
+        found = open_detector(rest if shrunk else description, threads=_THREADS)
+        self.labels = found.labels
+        self.detect = lambda image: found.detect(found.extract(image))
+        if shrunk:
+            self.detect = partial(_detect_shrunk, self.detect, found, int(side))
+            return
         self.facts["edge_macs"] = found.macs()
 
     def _open_small(self, folder: Path) -> None:
@@ -74,6 +83,18 @@ class Opened:
         self.detect = detect
         self.facts["edge_macs"] = torch_macs(model.backbone, config.size)  # type: ignore[arg-type]
         self.facts["training"] = json.loads((folder / "training.json").read_text())
+
+
+def _detect_shrunk(detect: Detect, detector: Detector, side: int, image: Image) -> Detections:
+    """What a detector finds in a picture that is ``side`` pixels long, on a grey canvas."""
+    width, height = detector.geometry((image.shape[1], image.shape[0])).network_size
+    ratio = side / max(image.shape[:2])
+    size = [max(1, round(x * ratio)) for x in (image.shape[1], image.shape[0])]
+    canvas = PillowImage.new("RGB", (width, height), (114, 114, 114))
+    picture = PillowImage.fromarray(image).resize(size, PillowImage.Resampling.BILINEAR)
+    canvas.paste(picture)
+    found = detect(np.asarray(canvas))
+    return Detections(found.boxes / np.float32(ratio), found.scores, found.labels)
 
 
 def score(name: str, opened: Opened, dataset: CocoDataset, bootstrap: Bootstrap) -> Score:
