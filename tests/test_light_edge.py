@@ -23,8 +23,8 @@ from fpcodec.detectors.onnx import OnnxDetector  # noqa: E402
 from fpcodec.distill import export  # noqa: E402
 from fpcodec.distill.export import write_light_detector  # noqa: E402
 from fpcodec.distill.fitting import fit_light_edge, fit_thin_edge, torch_macs  # noqa: E402
+from fpcodec.distill.least_squares import LeastSquares  # noqa: E402
 from fpcodec.distill.light_edge import (  # noqa: E402
-    LeastSquares,
     LightEdge,
     LightEdgeConfig,
     cut_light_edge,

@@ -21,7 +21,8 @@ from fpcodec.detections import Detections
 from fpcodec.detectors.onnx import OnnxDetector
 from fpcodec.distill.export import require_exportable, write_light_detector
 from fpcodec.distill.fitting import fit_light_edge, fit_thin_edge
-from fpcodec.distill.light_edge import LeastSquares, LightEdge
+from fpcodec.distill.least_squares import LeastSquares
+from fpcodec.distill.light_edge import LightEdge
 from fpcodec.distill.loop import Trainer
 from fpcodec.distill.settings import DistillConfig
 from fpcodec.distill.teacher import Teacher
