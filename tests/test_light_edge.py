@@ -18,9 +18,9 @@ pytest.importorskip("onnx2torch", reason="needs the torch extra")
 from onnx_kit import LEVELS, write_model  # noqa: E402
 from training_kit import KillAt, Killed, Recorder, write_images  # noqa: E402
 
+from fpcodec.detectors import torch_export  # noqa: E402
 from fpcodec.detectors.factory import TINY_FOLDER, open_detector  # noqa: E402
 from fpcodec.detectors.onnx import OnnxDetector  # noqa: E402
-from fpcodec.distill import export  # noqa: E402
 from fpcodec.distill.export import write_light_detector  # noqa: E402
 from fpcodec.distill.fitting import fit_light_edge, fit_thin_edge, torch_macs  # noqa: E402
 from fpcodec.distill.least_squares import LeastSquares  # noqa: E402
@@ -406,9 +406,9 @@ def test_an_edge_that_runs_otherwise_is_not_written(
     toy: OnnxDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     student = fit_light_edge(toy, (32, 32), 0.5)
-    run = export.run_session
+    run = torch_export.run_session
     monkeypatch.setattr(
-        export, "run_session", lambda *a: {name: 1.1 * x for name, x in run(*a).items()}
+        torch_export, "run_session", lambda *a: {name: 1.1 * x for name, x in run(*a).items()}
     )
     with pytest.raises(ModelError, match="onnxruntime does not give what was trained"):
         write_light_detector(student, toy, tmp_path / "light", settings(size=(32, 32)))

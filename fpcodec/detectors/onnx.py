@@ -163,12 +163,22 @@ class OnnxDetector:
             InputError: The image cannot be used, or a level is unknown or derived.
             ModelError: The edge half is not loaded, or fails.
         """
-        if self._edge is None:
-            raise ModelError("this detector was opened as server: it has no edge half to extract")
-        names = self._coded(levels)
+        self._edge_half()
         tensor, geometry = self._preprocess(image, self._max_pixels)
-        input_name = self.config.get("input") or self._edge.inputs[0]
-        found = self._edge.run({input_name: tensor}, [self._tensors[name] for name in names])
+        return self.extract_input(tensor, geometry, levels)
+
+    def extract_input(
+        self, tensor: Array, geometry: ImageGeometry, levels: Sequence[str] | None = None
+    ) -> Pyramid:
+        """``extract`` on an input that ``preprocess`` has made, (1, 3, H, W).
+
+        Raises:
+            InputError: A level is unknown or derived.
+            ModelError: The edge half is not loaded, or fails.
+        """
+        edge, names = self._edge_half(), self._coded(levels)
+        input_name = self.config.get("input") or edge.inputs[0]
+        found = edge.run({input_name: tensor}, [self._tensors[name] for name in names])
         features = {
             name: np.ascontiguousarray(found[self._tensors[name]][0], np.float32) for name in names
         }
@@ -223,6 +233,11 @@ class OnnxDetector:
         head = self._decoder.head(outputs)
         found = self._decoder.detections(outputs, head)
         return _in_image(found, pyramid.geometry), _strongest(head)
+
+    def _edge_half(self) -> SubgraphSessions:
+        if self._edge is None:
+            raise ModelError("this detector was opened as server: it has no edge half to extract")
+        return self._edge
 
     def _coded(self, levels: Sequence[str] | None) -> tuple[str, ...]:
         coded = self._spec.coded_names

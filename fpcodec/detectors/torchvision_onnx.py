@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -16,6 +15,7 @@ from torchvision.models.detection import FasterRCNN
 from fpcodec.detectors.base import Image
 from fpcodec.detectors.decoding import DecodeConfig
 from fpcodec.detectors.preprocess import Preprocess
+from fpcodec.detectors.torch_export import trace_graph
 from fpcodec.errors import ModelError
 from fpcodec.files import file_sha256
 from fpcodec.pyramid import ImageGeometry
@@ -23,7 +23,6 @@ from fpcodec.pyramid import ImageGeometry
 if TYPE_CHECKING:
     from fpcodec.detectors.torchvision import TorchvisionDetector
 
-OPSET = 17
 EDGE_FILE = "edge.onnx"
 SERVER_FILE = "server.onnx"
 _RESULTS = ("boxes", "scores", "labels")
@@ -174,21 +173,7 @@ def _export(
     varying: Sequence[str],
 ) -> None:
     temporary = path.with_suffix(".onnx.tmp")
-    with warnings.catch_warnings(), torch.no_grad():
-        # Every size is fixed but the number of boxes: constants in the trace are wanted here.
-        warnings.simplefilter("ignore")
-        try:
-            torch.onnx.export(
-                module.eval(),
-                inputs,
-                str(temporary),
-                input_names=list(input_names),
-                output_names=list(output_names),
-                dynamic_axes={name: {0: "detections"} for name in varying},
-                opset_version=OPSET,
-                dynamo=False,
-            )
-        except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ModelError(f"{path.name}: torch cannot export it ({reason})") from error
+    # Every size is fixed but the number of boxes: constants in the trace are wanted here.
+    axes = {name: {0: "detections"} for name in varying}
+    trace_graph(module, inputs, temporary, input_names, output_names, axes)
     os.replace(temporary, path)

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
 import shutil
 import tempfile
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from fpcodec.detectors.factory import CONFIG_FILE
 from fpcodec.detectors.onnx import EDGE_FILE, SERVER_FILE, OnnxDetector
-from fpcodec.detectors.onnx_session import open_session, run_session
-from fpcodec.detectors.onnx_shapes import count_macs, import_onnx
+from fpcodec.detectors.onnx_graph import edge_macs_table
+from fpcodec.detectors.onnx_session import open_session
+from fpcodec.detectors.onnx_shapes import import_onnx
+from fpcodec.detectors.torch_export import OPSET, require_same, trace_graph
 from fpcodec.distill.light_edge import LightEdge
 from fpcodec.distill.settings import DistillConfig
-from fpcodec.errors import ModelError
-from fpcodec.files import file_sha256
-
-OPSET = 17
+from fpcodec.files import file_sha256, replacing
 
 TOLERANCE = 1e-3
 """Largest difference between onnxruntime and torch, relative to an output's largest value."""
@@ -53,11 +48,11 @@ def write_light_detector(
     Raises:
         ModelError: onnxruntime does not give what torch gives.
     """
-    out.mkdir(parents=True, exist_ok=True)
     tensors = [detector.config["tensors"][name] for name in student.names]
     _export(student, out / EDGE_FILE, _input_name(detector), tensors, detector.network_size)
     shutil.copyfile(detector.folder / SERVER_FILE, out / SERVER_FILE)
-    macs = _macs_table(out / EDGE_FILE, dict(zip(student.names, tensors, strict=True)))
+    graph = import_onnx().load(str(out / EDGE_FILE))
+    macs = edge_macs_table(graph, dict(zip(student.names, tensors, strict=True)))
     described: dict[str, Any] = {
         **detector.config,
         "kind": "onnx",
@@ -70,9 +65,8 @@ def write_light_detector(
             "stands_for": {EDGE_FILE: file_sha256(detector.folder / EDGE_FILE)},
         },
     }
-    scratch = out / f".{CONFIG_FILE}.{os.getpid()}"
-    scratch.write_text(json.dumps(described, indent=1) + "\n")
-    scratch.replace(out / CONFIG_FILE)
+    with replacing(out / CONFIG_FILE) as scratch:
+        scratch.write_text(json.dumps(described, indent=1) + "\n")
     light = OnnxDetector(described, out, threads=1)
     return light, (light.macs() or 0, detector.macs() or 0)
 
@@ -95,33 +89,8 @@ def _export(
 
     width, height = network_size
     image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with torch.no_grad(), warnings.catch_warnings():
-            # The exporter warns of its successor, and of the sizes that tracing turns to numbers.
-            warnings.simplefilter("ignore")
-            # Where onnx2torch looks for it when torchvision was imported first.
-            symbolic_helper._export_onnx_opset_version = OPSET
-            torch.onnx.export(
-                student.eval(), (image,), str(scratch), input_names=[input_name],
-                output_names=list(tensors), opset_version=OPSET, dynamo=False,
-            )  # fmt: skip
-            wanted = student(image)
-        found = run_session(open_session(scratch, threads=1), {input_name: image.numpy()}, tensors)
-        for name, expected in zip(tensors, wanted, strict=True):
-            limit = TOLERANCE * max(1.0, float(expected.abs().max()))
-            if not np.abs(found[name] - expected.numpy()).max() <= limit:
-                raise ModelError(f"{path}: onnxruntime does not give what was trained at {name}")
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
-def _macs_table(path: Path, tensors: dict[str, str]) -> dict[str, int | None]:
-    """Multiply-accumulates for each choice of levels."""
-    model = import_onnx().load(str(path))
-    return {
-        ",".join(names): count_macs(model, [tensors[name] for name in names])
-        for count in range(1, len(tensors) + 1)
-        for names in itertools.combinations(tensors, count)
-    }
+    # Where onnx2torch looks for it when torchvision was imported first.
+    symbolic_helper._export_onnx_opset_version = OPSET
+    with replacing(path) as scratch:
+        trace_graph(student, [image], scratch, [input_name], tensors)
+        require_same(student, [image], scratch, [input_name], tensors, TOLERANCE)

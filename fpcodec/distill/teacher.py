@@ -69,10 +69,11 @@ class Teacher:
 
     def teach(self, images: Sequence[Image]) -> Lesson:
         """The lesson of given views."""
-        inputs = [torch.from_numpy(self.detector.preprocess(x)[0]) for x in images]
-        pyramids = [self.detector.extract(x) for x in images]
+        inputs = [self.detector.preprocess(x) for x in images]
+        pyramids = [self.detector.extract_input(*x) for x in inputs]
         levels = {
             name: torch.from_numpy(np.stack([p.levels[name] for p in pyramids]))
             for name in self.detector.spec.coded_names
         }
-        return Lesson(torch.cat(inputs), levels)
+        tensors = [torch.from_numpy(tensor) for tensor, _ in inputs]
+        return Lesson(torch.cat(tensors), levels)

@@ -8,19 +8,14 @@ from __future__ import annotations
 
 import copy
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fpcodec.detectors.onnx_session import open_session, run_session
-from fpcodec.errors import ModelError
+from fpcodec.detectors.torch_export import require_same, trace_graph
 from fpcodec.training.network import Analysis, LearnedNetwork, Synthesis
-
-OPSET = 17
 
 TOLERANCE = 1e-4
 """Largest difference between onnxruntime and torch, relative to an output's largest value."""
@@ -133,15 +128,9 @@ def _export(
         for name in (*inputs, *outputs)
     }
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            # The exporter warns of its successor, and of the sizes that tracing turns to numbers.
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                module, tuple(make(*_TRACED)), str(scratch), input_names=list(inputs),
-                output_names=list(outputs), dynamic_axes=axes, opset_version=OPSET, dynamo=False,
-            )  # fmt: skip
-            for size in _CHECKED:
-                _compare(module, scratch, inputs, outputs, make(*size))
+        trace_graph(module, make(*_TRACED), scratch, inputs, outputs, axes)
+        for size in _CHECKED:
+            require_same(module, make(*size), scratch, inputs, outputs, TOLERANCE)
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
@@ -151,29 +140,3 @@ def _moving_axes(name: str) -> Mapping[int, str]:
     """Batch and sides of a tensor; sides are named after its level."""
     level = name.rsplit("_", 1)[-1]
     return {0: "n", 2: f"rows_{level}", 3: f"columns_{level}"}
-
-
-def _compare(
-    module: nn.Module,
-    path: Path,
-    inputs: Sequence[str],
-    outputs: Sequence[str],
-    values: list[Tensor],
-) -> None:
-    with torch.no_grad():
-        wanted = [x.numpy() for x in module(*values)]
-    feeds = {name: x.numpy() for name, x in zip(inputs, values, strict=True)}
-    found = run_session(open_session(path, threads=1), feeds, outputs)
-    for name, expected in zip(outputs, wanted, strict=True):
-        if found[name].shape != expected.shape:
-            raise ModelError(
-                f"{path.name}: output {name} has shape {found[name].shape}, not {expected.shape}; "
-                "levels must halve from one to the next"
-            )
-        error = float(np.abs(found[name] - expected).max())
-        limit = TOLERANCE * max(1.0, float(np.abs(expected).max()))
-        if not error <= limit:
-            raise ModelError(
-                f"{path.name}: output {name} differs by {error:.2g} between onnxruntime and torch, "
-                f"above {limit:.2g}; the graph was not written"
-            )
