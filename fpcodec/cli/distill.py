@@ -42,6 +42,12 @@ def distill(
         str | None,
         typer.Option(metavar="WxH", help="What the light edge sees, instead of --macs-share."),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER", help="A small detector whose backbone a thin body begins as."
+        ),
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help=f"Optimiser steps, {STEPS} unless told otherwise.")
     ] = None,
@@ -102,7 +108,7 @@ def distill(
 
     config = DistillConfig(
         body=body.value, size=None if size is None else _size(size), macs_share=macs_share,
-        steps=steps or STEPS, minutes=minutes, batch=batch, seed=seed, loss=loss.value,
+        start=start, steps=steps or STEPS, minutes=minutes, batch=batch, seed=seed, loss=loss.value,
         held_out=held_out, learning_rate=learning_rate,
     )  # fmt: skip
     opened = open_detector(detector, threads=threads)

@@ -61,17 +61,20 @@ def fit_light_edge(
     )
 
 
-def fit_thin_edge(detector: OnnxDetector, macs_share: float, width: float | None = None
-                  ) -> LightEdge:  # fmt: skip
-    """Make an untrained light edge around a thin body.
+def fit_thin_edge(detector: OnnxDetector, macs_share: float, width: float | None = None,
+                  start: str | None = None) -> LightEdge:  # fmt: skip
+    """Make a light edge around a thin body.
 
     Args:
         detector: Whose pyramid it is to give.
         macs_share: Of the full half's multiply-accumulates.
         width: Of the body; None for the largest that keeps within ``macs_share``.
+        start: Folder of a small detector that it begins as; None for nothing.
 
     Raises:
-        ModelError: No width keeps within the share, or the pyramid has other strides.
+        ModelError: No width keeps within the share, the pyramid has other strides, or there is no
+            small detector.
+        InputError: The small detector is narrower.
     """
     spec, network_size = detector.spec, detector.network_size
     widths = [width] if width is not None else [x / _WIDTHS for x in range(2 * _WIDTHS, 2, -1)]
@@ -86,6 +89,8 @@ def fit_thin_edge(detector: OnnxDetector, macs_share: float, width: float | None
             LightEdgeConfig(None),
         )  # fmt: skip
         if width is not None or torch_macs(light, network_size) <= macs_share * full:
+            if start is not None:
+                body.begin_as(start)
             return light
     raise ModelError(f"no body is thin enough for {macs_share:g} of the edge half's MACs; allow "
                      "more")  # fmt: skip

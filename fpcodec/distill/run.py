@@ -137,7 +137,7 @@ def _trainer(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         if config.body == "thin":
-            student = fit_thin_edge(detector, config.macs_share)
+            student = fit_thin_edge(detector, config.macs_share, start=config.start)
         else:
             student = fit_light_edge(detector, config.size, config.macs_share)
     require_exportable(student, detector)

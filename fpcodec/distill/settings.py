@@ -20,6 +20,7 @@ class DistillConfig:
             narrow network of our own that sees them all.
         size: ``(width, height)`` of the small picture; None for the largest that keeps within
             ``macs_share``.
+        start: Folder of a small detector whose backbone a thin body begins as; None for nothing.
         macs_share: Most multiply-accumulates, as a share of the full edge half's.
         steps: Optimiser steps.
         minutes: Train for so long instead; None for ``steps``.
@@ -39,6 +40,7 @@ class DistillConfig:
 
     body: str = "small-picture"
     size: tuple[int, int] | None = None
+    start: str | None = None
     macs_share: float = 0.25
     steps: int = 6000
     minutes: float | None = None
@@ -59,6 +61,8 @@ class DistillConfig:
             raise InputError(f"body {self.body!r} is not one of {', '.join(BODIES)}")
         if self.body == "thin" and self.size is not None:
             raise InputError("a thin body sees the whole picture; leave the size out")
+        if self.body != "thin" and self.start is not None:
+            raise InputError("a small picture's body begins as the detector; leave the start out")
         if min(self.steps, self.batch, self.start_views) < 1:
             raise InputError(
                 f"{self.steps} steps of {self.batch} views after {self.start_views} cannot train; "

@@ -1,13 +1,15 @@
-"""A thin body: a small residual FPN that sees the whole picture, trained from nothing."""
+"""A thin body: a small residual FPN that sees the whole picture."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
+from fpcodec.detectors.small_family import load_small
 from fpcodec.detectors.tiny import CHANNELS, LEVELS, STRIDES, TinyBackbone
-from fpcodec.errors import ModelError
+from fpcodec.errors import InputError, ModelError
 from fpcodec.pyramid import PyramidSpec
 
 _BY_STRIDE = dict(zip(STRIDES, LEVELS, strict=True))
@@ -41,3 +43,29 @@ class ThinBody(nn.Module):
         """Map a network input (N, 3, H, W) to one map a level, finest first."""
         levels = self.network(image)
         return tuple(levels[name] for name in self.names)
+
+    @torch.no_grad()
+    def begin_as(self, source: str) -> None:
+        """Take over what a small detector's backbone has learned.
+
+        A wider one gives its first channels: training soon makes up for the others.
+
+        Args:
+            source: A folder of a small detector; see ``fpcodec.detectors.small_family``.
+
+        Raises:
+            ModelError: The folder holds no small detector.
+            InputError: Its backbone is narrower than this body.
+        """
+        backbone = load_small(source)[0].get_submodule("backbone")
+        network = backbone if isinstance(backbone, TinyBackbone) else backbone.get_submodule("body")
+        theirs = network.state_dict()
+        for name, values in self.network.state_dict().items():
+            given = theirs[name]
+            if any(x < y for x, y in zip(given.shape, values.shape, strict=True)):
+                raise InputError(
+                    f"{source} is narrower than the light edge ({tuple(given.shape)} instead of "
+                    f"{tuple(values.shape)} at {name}); lower --macs-share or start from a wider "
+                    "detector"
+                )
+            values.copy_(given[tuple(slice(side) for side in values.shape)])
