@@ -21,7 +21,7 @@ from fpcodec.detectors.factory import open_detector  # noqa: E402
 from fpcodec.detectors.onnx import OnnxDetector  # noqa: E402
 from fpcodec.detectors.onnx_build import build_onnx  # noqa: E402
 from fpcodec.detectors.preprocess import Preprocess  # noqa: E402
-from fpcodec.detectors.tiny_torch import TinyTorchDetector  # noqa: E402
+from fpcodec.detectors.small_torch import SmallTorchDetector  # noqa: E402
 from fpcodec.embedded import embedded_folder  # noqa: E402
 from fpcodec.errors import InputError, ModelError  # noqa: E402
 from fpcodec.explain.heatmaps import normalised  # noqa: E402
@@ -107,7 +107,7 @@ def query(options: dict[str, str]) -> str:
 def test_tiny_in_torch_and_as_a_graph_predict_alike() -> None:
     found = assert_predicts_what_the_detector_detects(open_detector("tiny", threads=1), IMAGE)
     folder = embedded_folder("tiny")
-    in_torch = TinyTorchDetector.from_folder(folder)
+    in_torch = SmallTorchDetector.from_folder(folder)
     again = assert_predicts_what_the_detector_detects(in_torch, IMAGE)
     assert len(again) >= len(found)
     explanation = explain(found, 0)

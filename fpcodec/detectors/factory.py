@@ -105,7 +105,7 @@ def open_detector(
         if wanted.options:
             raise InputError(
                 f"detector tiny takes no option {next(iter(wanted.options))}; leave it out "
-                "(runtime=torch is for fpcodec sweep alone)"
+                "(runtime=torch is for fpcodec sweep and drift)"
             )
         folder = tiny_folder(wanted.argument)
         return detector_from_config(tiny_config(folder), folder, "both", threads, providers)

@@ -18,6 +18,7 @@ from fpcodec.detectors.torch_common import (
     text_options,
 )
 from fpcodec.detectors.torch_weights import apply_weights, load_halves, load_weights, save_halves
+from fpcodec.detectors.torchvision_dense import blank_images, dense_maps, detect_one_stage
 from fpcodec.detectors.torchvision_fpn import FpnCut
 from fpcodec.detectors.torchvision_models import Recipe, build, recipe_from_spec
 from fpcodec.errors import InputError, MissingDependency, ModelError
@@ -27,7 +28,6 @@ try:
     import torch
     from torch import Tensor, nn
     from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
-    from torchvision.models.detection.image_list import ImageList
     from torchvision.models.detection.roi_heads import paste_masks_in_image
 except ImportError as error:
     raise MissingDependency(
@@ -212,25 +212,19 @@ class TorchvisionDetector(TorchDetector):
         return self._cut.head_maps(levels)
 
     def _dense(self, levels: Levels) -> HeadOutput:
-        scores: dict[str, Tensor] = {}
-        boxes: dict[str, Tensor] = {}
-        for level, keys in self._cut.level_maps.items():
-            found = [self._dense_map(levels[key]) for key in keys]
-            scores[level] = torch.cat([logits.sigmoid() for logits, _ in found], dim=1)
-            boxes[level] = torch.cat([regression for _, regression in found], dim=1)
-        return HeadOutput(scores, boxes)
-
-    def _dense_map(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (N, K, H, W) and box regression (N, 4 * anchors, H, W) of one feature map."""
+        keys = [key for some in self._cut.level_maps.values() for key in some]
+        maps = [levels[key] for key in keys]
         if isinstance(self.model, FasterRCNN):
-            objectness, deltas = self.model.rpn.head([features])
-            return objectness[0], deltas[0]
-        output = self.model.head([features])
-        batch, _, height, width = features.shape
-        logits = output["cls_logits"]
-        logits = logits.reshape(batch, height, width, -1, logits.shape[-1]).amax(dim=3)
-        deltas = output["bbox_regression"].reshape(batch, height, width, -1)
-        return logits.permute(0, 3, 1, 2), deltas.permute(0, 3, 1, 2)
+            logits, deltas = self.model.rpn.head(maps)
+            dense = [(x.sigmoid(), y) for x, y in zip(logits, deltas, strict=True)]
+        else:
+            dense = dense_maps(self.model, maps)
+        found = dict(zip(keys, dense, strict=True))
+        parts = {n: [found[key] for key in some] for n, some in self._cut.level_maps.items()}
+        return HeadOutput(
+            {name: torch.cat([x for x, _ in some], dim=1) for name, some in parts.items()},
+            {name: torch.cat([y for _, y in some], dim=1) for name, some in parts.items()},
+        )
 
     def detect_tensors(
         self, levels: Levels, geometry: ImageGeometry, rpn_levels: Levels | None = None
@@ -261,29 +255,14 @@ class TorchvisionDetector(TorchDetector):
             seen = features
             if rpn_levels is not None:
                 seen = OrderedDict(self._complete(self.complete_spec(rpn_levels)))
-            proposals, _ = self.model.rpn(_blank_images(seen, geometry), seen)
-            found, _ = self.model.roi_heads(features, proposals, [(height, width)])
-        elif rpn_levels is not None:
+            proposals, _ = self.model.rpn(blank_images(seen, geometry), seen)
+            first: dict[str, Tensor] = self.model.roi_heads(features, proposals, [(height, width)])[
+                0
+            ][0]
+            return first
+        if rpn_levels is not None:
             raise InputError(f"{type(self.model).__name__} has no RPN; leave rpn_pyramid out")
-        else:
-            found = self._detect_one_stage(list(features.values()), geometry)
-        first: dict[str, Tensor] = found[0]
-        return first
-
-    def _detect_one_stage(
-        self, features: list[Tensor], geometry: ImageGeometry
-    ) -> list[dict[str, Tensor]]:
-        images = _blank_images(dict(enumerate(features)), geometry)
-        outputs = self.model.head(features)
-        cells = [feature.shape[-2] * feature.shape[-1] for feature in features]
-        anchors_per_cell = outputs["cls_logits"].shape[1] // sum(cells)
-        sizes = [count * anchors_per_cell for count in cells]
-        split = {name: list(values.split(sizes, dim=1)) for name, values in outputs.items()}
-        anchors = [list(a.split(sizes)) for a in self.model.anchor_generator(images, features)]
-        found: list[dict[str, Tensor]] = self.model.postprocess_detections(
-            split, anchors, images.image_sizes
-        )
-        return found
+        return detect_one_stage(self.model, list(features.values()), geometry)
 
     def _set_pooling_strides(self) -> None:
         """Fix the scales that ``MultiScaleRoIAlign`` infers from the first image it sees.
@@ -310,15 +289,6 @@ class TorchvisionDetector(TorchDetector):
             heads = ("rpn", "roi_heads") if isinstance(self.model, FasterRCNN) else ("head",)
             for name in heads:
                 setattr(self.model, name, nn.Identity())
-
-
-def _blank_images(features: Mapping[Any, Tensor], geometry: ImageGeometry) -> ImageList:
-    """Images that hold their sizes alone: all that anchors and clipping ask for."""
-    width, height = geometry.network_size
-    any_map = next(iter(features.values()))
-    pixels = any_map.new_zeros(()).expand(any_map.shape[0], 3, height, width)
-    content = (geometry.content_size[1], geometry.content_size[0])
-    return ImageList(pixels, [content] * any_map.shape[0])
 
 
 def _paste_masks(masks: Tensor, boxes: Tensor, image_size: tuple[int, int]) -> Tensor:

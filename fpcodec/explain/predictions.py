@@ -107,9 +107,9 @@ def _open_onnx(detector: OnnxDetector) -> Predictor:
     config = DecodeConfig.from_dict(detector.config["decode"])
     folder = detector._folder
     if config.kind == "detections" and all((folder / name).is_file() for name in TORCH_FILES):
-        from fpcodec.detectors.tiny_torch import TinyTorchDetector
+        from fpcodec.detectors.small_torch import SmallTorchDetector
 
-        return _like_graph(open_predictor(TinyTorchDetector.from_folder(folder)), config)
+        return _like_graph(open_predictor(SmallTorchDetector.from_folder(folder)), config)
     if config.kind != "yolox":
         raise ModelError(
             f"a graph with decode {config.kind} selects its boxes itself, without gradients; open "

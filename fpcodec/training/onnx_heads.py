@@ -41,10 +41,10 @@ def open_onnx_head(detector: OnnxDetector, folder: Path) -> Head:
     """
     decode = DecodeConfig.from_dict(detector.config["decode"])
     if decode.kind == "detections" and all((folder / name).is_file() for name in TORCH_FILES):
-        from fpcodec.detectors.tiny_torch import TinyTorchDetector
+        from fpcodec.detectors.small_torch import SmallTorchDetector
         from fpcodec.training.rcnn_head import RcnnHead
 
-        return RcnnHead(TinyTorchDetector.from_folder(folder))
+        return RcnnHead(SmallTorchDetector.from_folder(folder))
     path = folder / SERVER_FILE
     available = [item.name for item in open_session(path, threads=1).get_outputs()]
     if decode.kind == "yolox":

@@ -37,9 +37,9 @@ class DetectorSource:
 
         wanted = parse_spec(self.spec)
         if wanted.kind == "tiny" and wanted.options.get("runtime") == "torch":
-            from fpcodec.detectors.tiny_torch import TinyTorchDetector
+            from fpcodec.detectors.small_torch import SmallTorchDetector
 
-            return TinyTorchDetector.from_folder(tiny_folder(wanted.argument), self.threads)
+            return SmallTorchDetector.from_folder(tiny_folder(wanted.argument), self.threads)
         return open_detector(wanted, threads=self.threads)
 
     def identity(self) -> dict[str, Any]:
