@@ -11,7 +11,17 @@ import typer
 from fpcodec.cli.calibrate import choose_images
 from fpcodec.cli.options import Json, Threads
 from fpcodec.cli.output import note, print_json
-from fpcodec.cli.train import Loss, require_torch, watching
+from fpcodec.cli.training_options import (
+    CheckpointMinutes,
+    HeldOut,
+    Loss,
+    LossOption,
+    MeasureSteps,
+    Minutes,
+    require_one_length,
+    require_torch,
+    watching,
+)
 
 if TYPE_CHECKING:
     from fpcodec.distill.run import Distilled
@@ -51,31 +61,22 @@ def distill(
     steps: Annotated[
         int | None, typer.Option(min=1, help=f"Optimiser steps, {STEPS} unless told otherwise.")
     ] = None,
-    minutes: Annotated[
-        float | None,
-        typer.Option(help="Train for so long instead; exactly repeatable with --steps alone."),
-    ] = None,
+    minutes: Minutes = None,
     batch: Annotated[int, typer.Option(min=1, help="Views per step.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Draws the views.")] = 0,
-    loss: Annotated[
-        Loss, typer.Option(help="Plain MSE; features weighted by S; both through the head.")
-    ] = Loss.frs,
+    loss: LossOption = Loss.frs,
     learning_rate: Annotated[
         float, typer.Option(help="Peak learning rate, as a share of each filter's own size.")
     ] = 4e-3,
-    held_out: Annotated[
-        int, typer.Option(min=0, help="Images kept for measuring, never trained on.")
-    ] = 64,
-    measure_steps: Annotated[
-        int, typer.Option(min=0, help="Steps between measurements on them; 0 for the last alone.")
-    ] = 500,
+    held_out: HeldOut = 64,
+    measure_steps: MeasureSteps = 500,
     checkpoint_dir: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR", help="The run's folder; FOLDER.training unless told otherwise."
         ),
     ] = None,
-    checkpoint_minutes: Annotated[float, typer.Option(help="Between checkpoints.")] = 5.0,
+    checkpoint_minutes: CheckpointMinutes = 5.0,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
@@ -91,8 +92,7 @@ def distill(
     from fpcodec.errors import InputError
     from fpcodec.profile_folder import require_free
 
-    if steps is not None and minutes is not None:
-        raise InputError("--steps and --minutes are two ways to say how long; give one of them")
+    require_one_length(steps, minutes)
     if not 0 < macs_share < 1:
         raise InputError(f"--macs-share {macs_share} is not a share; use more than 0 and below 1")
     paths = choose_images(images, None, seed)

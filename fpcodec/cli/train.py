@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -14,20 +12,22 @@ import typer
 from fpcodec.cli.calibrate import choose_images
 from fpcodec.cli.options import Json, Threads
 from fpcodec.cli.output import note, print_json
+from fpcodec.cli.training_options import (
+    CheckpointMinutes,
+    HeldOut,
+    Loss,
+    LossOption,
+    MeasureSteps,
+    Minutes,
+    require_one_length,
+    require_torch,
+    watching,
+)
 
 if TYPE_CHECKING:
     from fpcodec.training.train import Trained
-    from fpcodec.training.watch import Watcher
 
 STEPS = 12_000
-
-
-class Loss(str, Enum):
-    """What distortion is."""
-
-    mse = "mse"
-    frs_features = "frs-features"
-    frs = "frs"
 
 
 class Device(str, Enum):
@@ -47,10 +47,7 @@ def train(
     steps: Annotated[
         int | None, typer.Option(min=1, help=f"Optimiser steps, {STEPS} unless told otherwise.")
     ] = None,
-    minutes: Annotated[
-        float | None,
-        typer.Option(help="Train for so long instead; exactly repeatable with --steps alone."),
-    ] = None,
+    minutes: Minutes = None,
     start: Annotated[
         Path | None,
         typer.Option(
@@ -65,9 +62,7 @@ def train(
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images per step and process.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Draws images, qualities, lost chunks.")] = 0,
-    loss: Annotated[
-        Loss, typer.Option(help="Plain MSE; features weighted by S; both through the head.")
-    ] = Loss.frs,
+    loss: LossOption = Loss.frs,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
     rate_scale: Annotated[
         float, typer.Option(help="What a bit costs, times this: more is smaller frames.")
@@ -76,19 +71,15 @@ def train(
         float, typer.Option(help="The same for the best quality alone: less is closer to lossless.")
     ] = 1.0,
     mirror: Annotated[bool, typer.Option("--mirror", help="Mirrored images too.")] = False,
-    held_out: Annotated[
-        int, typer.Option(min=0, help="Images kept for measuring, never trained on.")
-    ] = 32,
-    measure_steps: Annotated[
-        int, typer.Option(min=0, help="Steps between measurements on them; 0 for the last alone.")
-    ] = 1000,
+    held_out: HeldOut = 32,
+    measure_steps: MeasureSteps = 1000,
     checkpoint_dir: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR", help="The run's folder; PROFILE.training unless told otherwise."
         ),
     ] = None,
-    checkpoint_minutes: Annotated[float, typer.Option(help="Between checkpoints.")] = 5.0,
+    checkpoint_minutes: CheckpointMinutes = 5.0,
     cache: Annotated[
         Path | None,
         typer.Option(
@@ -115,12 +106,10 @@ def train(
 
     On several GPUs:  torchrun --nproc-per-node 4 -m fpcodec.cli train ..
     """
-    from fpcodec.errors import InputError
     from fpcodec.profile import Profile
     from fpcodec.profile_folder import require_free
 
-    if steps is not None and minutes is not None:
-        raise InputError("--steps and --minutes are two ways to say how long; give one of them")
+    require_one_length(steps, minutes)
     paths = choose_images(images, None, seed)
     require_free(out)
     require_torch(threads)
@@ -149,25 +138,6 @@ def train(
         _report(trained, as_json)
 
 
-def require_torch(threads: int | None) -> None:
-    """Find out before anything is read whether training is possible.
-
-    Raises:
-        MissingDependency: torch or torchvision is not installed.
-    """
-    from fpcodec.errors import MissingDependency
-
-    try:
-        import torch
-        import torchvision  # noqa: F401
-    except ImportError as error:
-        raise MissingDependency(
-            f'training needs {error.name}: pip install "fpcodec[train]"'
-        ) from error
-    if threads is not None:
-        torch.set_num_threads(threads)
-
-
 def _report(trained: Trained, as_json: bool) -> None:
     profile = trained.profile
     if as_json:
@@ -188,12 +158,3 @@ def _report(trained: Trained, as_json: bool) -> None:
     for point in trained.held_out:
         note(f"quality {point.quality:g}: {point.frame_bytes:.0f} bytes, agreement with the "
              f"unsplit detector {point.agreement:.3f}")  # fmt: skip
-
-
-@contextmanager
-def watching() -> Iterator[Watcher]:
-    """A bar per stage on stderr; where that is no terminal, a line now and then."""
-    from fpcodec.cli.training_progress import LineWatcher, RichWatcher, progress_bars
-
-    with progress_bars() as bars:
-        yield LineWatcher() if bars.disable else RichWatcher(bars)

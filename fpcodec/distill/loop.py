@@ -7,7 +7,6 @@ checkpoint.
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -22,11 +21,11 @@ from fpcodec.distill.teacher import Lesson, Teacher
 from fpcodec.errors import ModelError
 from fpcodec.training.checkpoint import Checkpoint
 from fpcodec.training.objective import Objective
+from fpcodec.training.schedule import follow, pace, share_done
 from fpcodec.training.settings import RunConfig
 from fpcodec.training.watch import StepReport, Watcher
 
 _BODY_PACE = 1 / 2
-_LEAST_PACE = 1e-3
 
 
 class Trainer:
@@ -119,15 +118,14 @@ class Trainer:
         self.save()
 
     def _share(self) -> float:
-        minutes = self.config.minutes
-        return self.step / self.config.steps if minutes is None else self.seconds / (60 * minutes)
+        """Of the run that is done."""
+        return share_done(self.config, self.step, self.seconds)
 
     def _one_step(self, share: float) -> tuple[float, dict[str, float]]:
         config = self.config
-        warm = min(1.0, (self.step + 1) / max(1, config.warm_steps))
-        pace = warm * (0.5 + 0.5 * math.cos(math.pi * min(1.0, share))) + _LEAST_PACE
+        now = pace(share, self.step, config.warm_steps)
         for group in self.optimiser.param_groups:
-            group["lr"] = config.learning_rate * group["peak"] * pace
+            group["lr"] = config.learning_rate * group["peak"] * now
         lesson: Lesson = self.teacher.lesson(self.step)
         levels = functional_call(
             self.student, self.weights.scaled(self.weights.learned), (lesson.images,)
@@ -144,12 +142,6 @@ class Trainer:
                 "lower --learning-rate"
             )
         self.optimiser.step()
-        self._follow()
+        follow(self.average, self.weights.learned.items(), self.step, config.ema_decay)
         self.step += 1
         return float(loss.detach()), {n: float(x.detach()) for n, x in distortion.parts.items()}
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        decay = min(self.config.ema_decay, (self.step + 1) / (self.step + 10))
-        for name, values in self.weights.learned.items():
-            self.average[name].lerp_(values, 1 - decay)

@@ -7,7 +7,6 @@ goes on from its last checkpoint to the very same weights.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from fpcodec.training.checkpoint import Checkpoint
 from fpcodec.training.distributed import Processes
 from fpcodec.training.network import LearnedNetwork
 from fpcodec.training.objective import Objective, importance_loss
+from fpcodec.training.schedule import follow, pace, share_done
 from fpcodec.training.settings import RunConfig, TrainingConfig
 from fpcodec.training.shortages import out_of_memory_named
 from fpcodec.training.watch import StepReport, Watcher
@@ -33,7 +33,6 @@ _STEP_KEY = 3
 _PACE = {"synthesis": 1.0, "analysis": 0.3, "quantiser": 2.0, "rate": 5.0}
 """Learning rates of the parts: the edge's part moves slowly, for the synthesis must follow it."""
 _FROZEN = ("analysis", "quantiser")
-_LEAST_PACE = 1e-3
 _BETAS = (0.9, 0.99)
 _IMPORTANCE_WEIGHT = 0.05
 
@@ -122,8 +121,7 @@ class Trainer:
 
     def _share(self) -> float:
         """Of the run that is done."""
-        minutes = self.config.minutes
-        return self.step / self.config.steps if minutes is None else self.seconds / (60 * minutes)
+        return share_done(self.config, self.step, self.seconds)
 
     def _one_step(self, share: float) -> StepReport:
         config, network = self.config, self.network
@@ -142,7 +140,7 @@ class Trainer:
                 "--learning-rate"
             )
         self.optimiser.step()
-        self._follow()
+        follow(self.average, self.network.state_dict().items(), self.step, config.ema_decay)
         self.step += 1
         return StepReport(
             self.step, self._share(), self.seconds, float(loss.detach()),
@@ -164,19 +162,10 @@ class Trainer:
     def _set_pace(self, share: float) -> None:
         """Warm up, then follow half a cosine."""
         frozen = min(self.config.frozen_steps, self.config.steps // 4)
-        warm = min(1.0, (self.step + 1) / max(frozen, 1))
-        pace = warm * (0.5 + 0.5 * math.cos(math.pi * min(1.0, share))) + _LEAST_PACE
+        now = pace(share, self.step, frozen)
         for group in self.optimiser.param_groups:
             still = self.step < frozen and group["part"] in _FROZEN
-            group["lr"] = 0.0 if still else group["peak"] * pace
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the averaged weights; they forget the start faster than their decay says."""
-        decay = min(self.config.ema_decay, (self.step + 1) / (self.step + 10))
-        for name, values in self.network.state_dict().items():
-            if values.is_floating_point():
-                self.average[name].lerp_(values, 1 - decay)
+            group["lr"] = 0.0 if still else group["peak"] * now
 
 
 @contextmanager
