@@ -110,7 +110,9 @@ def test_the_winner_changes_with_link_and_speeds() -> None:
 
 
 def test_no_boxes_where_the_head_is_on_the_server() -> None:
-    assert {x.way for x in plan(ROWS, MEGABIT, head_on_server=True).candidates} == set(WAYS[1:])
+    assert {x.way for x in plan(ROWS, MEGABIT, head_on_server=True).candidates} == {
+        "split", "picture"
+    }  # fmt: skip
     with pytest.raises(InputError, match="no setting to choose from"):
         plan(ROWS[:2], MEGABIT, head_on_server=True)
 
@@ -283,3 +285,17 @@ def test_a_profile_brings_its_own_rates(tmp_path: Path, repository: Path) -> Non
     names = [x["name"] for x in json.loads(result.stdout)["candidates"]]
     assert "own q0.5" in names
     assert not [name for name in names if name.startswith("fpc")], "frames of another profile"
+
+
+def test_a_light_edge_is_a_way_of_its_own() -> None:
+    light = row(
+        "light q0.6", "features", 3000, 0.9, {"light_edge": True}, extract=5.0, encode=2.0,
+        decode=2.0, reconstruct=1.0,
+    )  # fmt: skip
+    slow = Speeds(edge=0.1)
+    without = plan(ROWS, MEGABIT, slow, head_on_server=True)
+    chosen = plan((*ROWS, light), MEGABIT, slow, head_on_server=True)
+    assert without.winner.way == "picture"
+    assert (chosen.winner.way, chosen.winner.name) == ("light split", "light q0.6")
+    found = winning_ways(measured_settings([*ROWS, light]), np.array([1e6]), np.array([0.1]))
+    assert WAYS[found[0, 0]] == "light split"

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 RATES_FOLDER = "rates"
 """Where a profile keeps its own measured rows, if it was measured into there."""
 
-_SEND = {"boxes": "send the boxes", "picture": "send the picture", "split": "split"}
+_SEND = {
+    "boxes": "send the boxes", "picture": "send the picture", "split": "split",
+    "light split": "split behind a light edge",
+}  # fmt: skip
+_SPLITS = ("split", "light split")
 
 
 def plan(
@@ -128,10 +132,12 @@ def _advice(plan: Plan, without_boxes: Plan | None) -> list[str]:
     """What to do, and where that ends."""
     best = plan.winner
     others = " and ".join(f"{x.latency_ms:,.0f} ms by {x.name}" for x in plan.candidates[1:])
-    verdict = "Split" if best.way == "split" else f"Do not split: {_SEND[best.way]}"
+    verdict = "Do not split: " * (best.way not in _SPLITS) + _SEND[best.way]
+    verdict = verdict[0].upper() + verdict[1:]
     reason = {
         "boxes": "the edge can run the whole detector, and nothing is smaller",
         "split": "a frame is small, and the edge is fast enough for its half",
+        "light split": "a frame is small, and the edge has no time for its full half",
         "picture": "computing the edge's half takes longer than sending what it saves",
     }[best.way]
     against = f" against {others}" if others else ", the only way measured"
@@ -198,7 +204,7 @@ def _json(
 ) -> dict[str, Any]:
     first = rows[0]
     return {
-        "split": plan.winner.way == "split",
+        "split": plan.winner.way in _SPLITS,
         "way": plan.winner.way,
         "setting": plan.winner.name,
         "link": asdict(plan.link),

@@ -229,7 +229,10 @@ def _described(way: Way | None, workplace: Workplace) -> dict[str, Any]:
         return {"kind": UNSPLIT, "family": UNSPLIT, "parameters": {}}
     parameters = dict(way.parameters)
     if "profile" in parameters:
-        codec = workplace.profile(parameters["profile"]).codec
+        opened = workplace.profile(parameters["profile"])
+        codec = opened.codec
+        if opened.light_edge is not None:
+            parameters["light_edge"] = True
         parameters |= {"codec_id": codec.codec_id, "stream_id": codec.stream_id.hex()}
     return {"kind": way.kind, "family": way.family, "parameters": parameters}
 

@@ -19,8 +19,13 @@ SLOWEST_EDGE, FASTEST_EDGE = 0.01, 10.0
 _SAME = Speeds()
 _COLUMNS, _LINES = 480, 320
 # Apart for every common colour blindness; the codec's is the strong one.
-_COLOURS = {"boxes": "#9ecae1", "split": "#d55e00", "picture": "#c9c9c9"}
-_LABELS = {"boxes": "send boxes", "split": "split", "picture": "send picture"}
+_COLOURS = {"boxes": "#9ecae1", "split": "#d55e00", "light split": "#f0b27a", "picture": "#c9c9c9"}
+_LABELS = {
+    "boxes": "send boxes",
+    "split": "split",
+    "light split": "light edge",
+    "picture": "send picture",
+}
 
 
 def plot_regions(

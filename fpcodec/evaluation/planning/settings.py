@@ -1,4 +1,4 @@
-"""What measured rows say about the three ways to send: bytes, drop, and compute on either side."""
+"""What measured rows say about the ways to send: bytes, drop, and compute on either side."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from fpcodec.errors import InputError
 from fpcodec.evaluation.results import ResultRow
 
-WAYS = ("boxes", "split", "picture")
-"""All on the edge; cut in two; all on the server."""
+WAYS = ("boxes", "split", "light split", "picture")
+"""All on the edge; cut in two; the same with a light edge; all on the server."""
 
 _WAY_OF_KIND = {"boxes": "boxes", "features": "split", "picture": "picture"}
 
@@ -40,7 +40,7 @@ class Setting:
 
 
 def measured_settings(rows: Iterable[ResultRow]) -> tuple[Setting, ...]:
-    """What rows say about the three ways; rows of other kinds are passed over.
+    """What rows say about the ways; rows of other kinds are passed over.
 
     Raises:
         InputError: The unsplit detector's row is missing, or a row lacks one of its times.
@@ -94,7 +94,7 @@ def _setting(row: ResultRow, whole: Mapping[str, float]) -> Setting:
         times = _stages(row, ("encode", "decode", "detect"))
         edge_ms, server_ms = times["encode"], times["decode"] + times["detect"]
     return Setting(
-        way=_WAY_OF_KIND[row.kind],
+        way="light split" if row.parameters.get("light_edge") else _WAY_OF_KIND[row.kind],
         name=row.name,
         family=row.family or row.kind,
         bytes=row.sent_bytes.mean,
