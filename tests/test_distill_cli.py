@@ -19,7 +19,9 @@ from training_kit import write_images  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from fpcodec.cli.app import app  # noqa: E402
+from fpcodec.data.coco_export import write_coco  # noqa: E402
 from fpcodec.detectors.factory import TINY_FOLDER  # noqa: E402
+from fpcodec.evaluation.results import read_rows  # noqa: E402
 from fpcodec.profile import Profile, embedded_profile_path  # noqa: E402
 
 SHORT = ("--steps", 3, "--batch", 2, "--held-out", 2, "--threads", 1, "--loss", "mse")
@@ -115,6 +117,24 @@ def test_the_folder_is_calibrated_and_coded_with(
     # What the profile carries is the light edge, not the full one.
     light = (folder / "light" / "edge.onnx").read_bytes()
     assert light in {x.read_bytes() for x in profile.rglob("*.onnx")}
+
+
+def test_a_light_edge_is_measured_beside_the_full_one(folder: Path, tmp_path: Path) -> None:
+    spec, profile, scenes = f"onnx:{folder / 'light'}", tmp_path / "light", tmp_path / "scenes"
+    annotations = write_coco(scenes, range(2))
+    run_json("calibrate", "--detector", spec, "--images", scenes / "images", "--out", profile)
+    result = run(
+        "bench", "rd", "--images", scenes / "images", "--annotations", annotations,
+        "--profile", f"full={embedded_profile_path()}", "--profile", f"light={profile}",
+        "--codecs", "fpc", "--no-parts", "-q", 1, "--workers", 1, "--draws", 200,
+        "--out", tmp_path / "rows",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    rows = {x.name.split()[0]: x for x in read_rows(tmp_path / "rows") if x.kind == "features"}
+    assert "light_edge" not in rows["full"].parameters
+    assert rows["light"].parameters["light_edge"] is True
+    full, light = (sum(rows[x].macs["edge"].values()) for x in ("full", "light"))
+    assert light < full / 2
 
 
 def test_a_share_of_the_work_may_be_asked_for(toy: str, images: list[Path], tmp_path: Path) -> None:
