@@ -18,6 +18,7 @@ from typing import Any
 
 from codec_costs_table import codec_costs
 from distillation_tables import light_edge, students
+from drift_table import drift
 from explanations_table import explanations
 from learned_levels_table import key_chunks, progressive, recovery
 from markdown_tables import markdown
@@ -339,6 +340,12 @@ VERDICTS = {
     None: "cannot be told",
 }
 
+DRIFT = {
+    "bccd": {"ssd": "SSD", "fcos": "FCOS", "retinanet": "RetinaNet", "fasterrcnn": "Faster R-CNN"},
+    "coco": {"yolox_nano": "YOLOX-nano"},
+}
+"""The published study's shifters first."""
+
 SECTIONS: dict[str, Callable[[], str]] = {
     "ablation": ablation, "peers": peers, "sweeps": sweeps,
     "levels": levels, "speed": speed, "large": large,
@@ -350,6 +357,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "training losses": partial(training_losses, RESULTS / "training_losses"),
     "students": partial(students, sorted(RESULTS.glob("frs_*/rows.json"))),
     "explanations": partial(explanations, RESULTS / "explanations" / "rows.json"),
+    **{f"drift {x}": partial(drift, RESULTS / f"drift_{x}", titles) for x, titles in DRIFT.items()},
     **{f"light edge {x}": partial(light_edge, RESULTS / f"{x}_light") for x in LIGHT},
     **{
         f"{part} {name}": partial(render, RESULTS / f"learned_levels_{name}")
