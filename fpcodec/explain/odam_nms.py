@@ -63,7 +63,7 @@ def likeness(maps: Array) -> Array:
     Returns:
         Shape (M, M), float32.
     """
-    flat = maps.reshape(len(maps), -1).astype(np.float64)
+    flat = maps.reshape(len(maps), int(np.prod(maps.shape[1:]))).astype(np.float64)
     # By its peak first: the squares of small values must not vanish.
     flat /= np.maximum(flat.max(axis=1, initial=0, keepdims=True), np.finfo(np.float64).tiny)
     flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), np.finfo(np.float64).tiny)
