@@ -136,11 +136,16 @@ class OdamConfig(Section, name="odam"):
     high: Annotated[float, number(0)] = OdamRule.high
     candidates: Annotated[int, whole(1, MAX_CANDIDATES)] = OdamRule.candidates
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._thresholds()
+
     @property
     def rule(self) -> OdamRule | None:
         """None where it is off."""
-        if self.mode == "off":
-            return None
+        return None if self.mode == "off" else self._thresholds()
+
+    def _thresholds(self) -> OdamRule:
         return OdamRule(self.low, self.high, self.candidates)
 
 
