@@ -38,8 +38,8 @@ from fpcodec.explain.odam_nms import OdamRule, odam_nms
 from fpcodec.files import replacing
 
 METRICS = ("ap", "ap50", "ar100", "recall50")
-IOUS = (0.4, 0.5, 0.6, 0.7)
-SIGMAS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
+IOUS = (0.4, 0.5, 0.6, 0.7, 0.8)
+SIGMAS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 LOWS = (float("-inf"), 0.1, 0.2, 0.3, 0.5)
 HIGHS = (0.7, 0.8, 0.9, 0.95, float("inf"))
 
@@ -150,7 +150,7 @@ def recall(matches: Matches, weights: Any) -> Floats:
 
 def measure(args: argparse.Namespace, environment: Environment) -> list[dict[str, Any]]:
     """A row per kind of suppression."""
-    rule = OdamRule(candidates=args.candidates)
+    rule = OdamRule(candidates=args.candidates, stride=args.stride)
     dataset = load_coco(args.annotations, args.images)
     dataset = dataset if args.limit is None else dataset.limit(args.limit)
     if not 0 < args.choose < len(dataset):
@@ -163,7 +163,8 @@ def measure(args: argparse.Namespace, environment: Environment) -> list[dict[str
     once = np.ones((1, len(rest)), np.int32)
     facts = {
         "detector": args.detector, "data": dataset.name, "images": len(rest),
-        "chosen_on": args.choose, "candidates": rule.candidates, "seed": args.seed,
+        "chosen_on": args.choose, "candidates": rule.candidates, "stride": rule.stride,
+        "seed": args.seed,
         "maps_by_plain": float(np.median([x.maps_s / x.plain_s for x in found])),
         "environment": vars(environment),
     }  # fmt: skip
@@ -209,6 +210,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--choose", type=int, default=150, help="pictures that choose thresholds")
     parser.add_argument("--limit", type=int, help="so many pictures in all")
     parser.add_argument("--candidates", type=int, default=100, help="boxes that have maps")
+    parser.add_argument("--stride", type=int, default=OdamRule.stride, help="of the maps' grid")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     parser.add_argument("--work", type=Path, required=True, help="folder of what is done")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
