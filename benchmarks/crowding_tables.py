@@ -48,11 +48,10 @@ def training(path: Path) -> str:
         f"{rows[0]['objects']} objects that both find, in {rows[0]['images']} pictures; ODI is "
         "better where lower, energy in the own box where higher.",
         markdown(
-            ("trained", "steps", "CPU minutes", "ODI", "energy in the own box"),
+            ("trained", "steps", "ODI", "energy in the own box"),
             [
                 (
                     f"{row['name']} Odam-Train", f"{row['training']['steps']:,}",
-                    f"{row['training']['minutes']:.0f}",
                     _share(row["odi"]), _share(row["energy"]),
                 )
                 for row in rows
