@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from codec_costs_table import codec_costs
+from crowding_tables import suppression, training
 from distillation_tables import light_edge, students
 from drift_table import drift
 from explanations_table import explanations
@@ -356,6 +357,16 @@ SECTIONS: dict[str, Callable[[], str]] = {
     **{mark: partial(render, RESULTS / "video_yolox_nano") for mark, render in VIDEO.items()},
     "training losses": partial(training_losses, RESULTS / "training_losses"),
     "students": partial(students, sorted(RESULTS.glob("frs_*/rows.json"))),
+    "suppression": partial(
+        suppression,
+        {
+            "Crowded generated scenes, `tiny`": RESULTS / "crowding" / "tiny.json",
+            "COCO val, YOLOX-nano": RESULTS / "crowding" / "yolox_nano_coco.json",
+            "The same, FCOS without Odam-Train": RESULTS / "crowding" / "fcos_without.json",
+            "The same, FCOS with Odam-Train": RESULTS / "crowding" / "fcos_with.json",
+        },
+    ),
+    "odam_training": partial(training, RESULTS / "crowding" / "odam_train.json"),
     "explanations": partial(explanations, RESULTS / "explanations" / "rows.json"),
     **{f"drift {x}": partial(drift, RESULTS / f"drift_{x}", titles) for x, titles in DRIFT.items()},
     **{f"light edge {x}": partial(light_edge, RESULTS / f"{x}_light") for x in LIGHT},

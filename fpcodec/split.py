@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from fpcodec.codecs.base import Decoded, Limits
 from fpcodec.detections import Detections
 from fpcodec.detectors.base import Image
 from fpcodec.errors import FpcodecError
+from fpcodec.explain.odam_nms import OdamRule
 from fpcodec.profile import Profile
 from fpcodec.pyramid import ImageGeometry, Pyramid
 
@@ -143,6 +145,23 @@ class ServerHalf:
         self.profile, self.limits, self._clock = profile, limits or Limits(), clock
         self.detector = profile.open_detector("server", threads, providers)
         self.codec = profile.open_codec(threads, providers)
+        self._select: Callable[[Pyramid], Detections] = self.detector.detect
+
+    def with_odam_nms(self, rule: OdamRule | None = None) -> ServerHalf:
+        """The same half, whose boxes Odam-NMS selects; both share their networks.
+
+        Args:
+            rule: When boxes are dropped; None for the paper's thresholds.
+
+        Raises:
+            ModelError: The detector has no candidates with gradients.
+            MissingDependency: torch is not installed, or what makes the head differentiable.
+        """
+        from fpcodec.explain.odam_detector import open_odam_nms
+
+        other = copy.copy(self)
+        other._select = open_odam_nms(self.detector, rule)
+        return other
 
     def infer(self, frame: bytes, *, partial: bool = False) -> ServerAnswer:
         """Turn one frame into detections.
@@ -229,7 +248,7 @@ class ServerHalf:
             start = self._clock()
             try:
                 checkpoints[item.index]()
-                detections = self.detector.detect(pyramid)
+                detections = self._select(pyramid)
             except FpcodecError as error:
                 yield item.index, error
                 continue

@@ -4,6 +4,8 @@
     python scripts/train_student.py --kind retinanet --teacher runs/teacher --out runs/frs
     python scripts/train_student.py --teacher tiny:bccd --loss frs \\
         --data cells/annotations.json --images cells/images --out runs/cells
+    python scripts/train_student.py --kind fcos --width 1 --crowded --start tiny --odam 0.5 \\
+        --out runs/odam
 
 Without ``--data`` the pictures are generated scenes. Called again, a run goes on from its last
 checkpoint. The folder receives ``weights.safetensors`` (averaged weights), ``card.json`` (what the
@@ -31,9 +33,11 @@ from training_data import Photographs, Sample, Scenes, measure_colours
 from training_run import FIRST_TRAINING_SEED, Average
 
 from fpcodec.data.coco import load_coco
+from fpcodec.data.scenes import CROWDED
 from fpcodec.detectors.small_family import KINDS, build_small, load_small
 from fpcodec.detectors.tiny import CARD, WEIGHTS, TinyConfig
 from fpcodec.distill.students import LOSSES, Distiller
+from fpcodec.explain.odam_train import OdamTrained
 
 
 @dataclass(frozen=True)
@@ -53,13 +57,17 @@ class Settings:
     size: tuple[int, int]
     threads: int
     save_minutes: float
+    crowded: bool
+    start: str | None
+    odam: float
     out: Path
 
 
 def pictures(settings: Settings, config: TinyConfig) -> Any:
     """The training pictures: index ``i`` is always the same."""
     if settings.data is None:
-        return Scenes(FIRST_TRAINING_SEED * (2 + settings.seed), 1)
+        crowds = CROWDED if settings.crowded else None
+        return Scenes(FIRST_TRAINING_SEED * (2 + settings.seed), 1, crowds)
     dataset = load_coco(settings.data, settings.images)
     return Photographs(dataset, config, settings.seed, 0, 1)
 
@@ -76,6 +84,34 @@ def open_config(settings: Settings) -> TinyConfig:
     return TinyConfig(settings.kind, classes, settings.size, mean, std)  # type: ignore[arg-type]
 
 
+def learner_of(settings: Settings, student: nn.Module) -> nn.Module:
+    """The student itself, or what gives it other losses besides its own."""
+    if settings.odam:
+        return OdamTrained(student, settings.odam)
+    if settings.teacher is not None:
+        return Distiller(load_small(settings.teacher)[0], student, settings.loss)
+    return student
+
+
+def start_from(source: nn.Module, student: nn.Module) -> None:
+    """Copy what a trained small detector's residual network has in common with the student's."""
+    theirs = {_stem(name): value for name, value in source.state_dict().items()}
+    own = student.state_dict()
+    fitting = {
+        name: theirs[_stem(name)]
+        for name, value in own.items()
+        if name.startswith("backbone.")
+        and _stem(name) in theirs
+        and theirs[_stem(name)].shape == value.shape
+    }
+    student.load_state_dict(fitting, strict=False)
+
+
+def _stem(name: str) -> str:
+    """One-stage kinds hold the residual network one module deeper."""
+    return name.replace("backbone.body.", "backbone.", 1)
+
+
 def train(settings: Settings) -> None:
     """Run the loop to its end; go on from a checkpoint where there is one."""
     torch.set_num_threads(settings.threads)
@@ -83,10 +119,9 @@ def train(settings: Settings) -> None:
     settings.out.mkdir(parents=True, exist_ok=True)
     config = open_config(settings)
     student = build_small(settings.kind, config, settings.width)
-    teacher = student if settings.teacher is None else load_small(settings.teacher)[0]
-    learner: nn.Module = student if teacher is student else Distiller(
-        teacher, student, settings.loss
-    )  # fmt: skip
+    if settings.start is not None:
+        start_from(load_small(settings.start)[0], student)
+    learner = learner_of(settings, student)
     learner.train()
     average = Average(student)
     optimiser = torch.optim.AdamW(learner.parameters(), lr=settings.lr, weight_decay=0.02)
@@ -104,9 +139,7 @@ def train(settings: Settings) -> None:
             group["lr"] = settings.lr * warm * (0.01 + 0.495 * (1 + math.cos(math.pi * share)))
         batch: list[Sample] = [data[step * settings.batch + i] for i in range(settings.batch)]
         images, targets = [image.float() for image, _ in batch], [target for _, target in batch]
-        losses = learner(images, targets, step) if learner is not student else student(
-            images, targets
-        )  # fmt: skip
+        losses = learner(images, targets, *([] if learner is student else [step]))
         optimiser.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(learner.parameters(), 5.0)
@@ -164,7 +197,8 @@ def write(settings: Settings, config: TinyConfig, model: nn.Module, seconds: flo
     facts = {
         "command": f"python {shlex.join(sys.argv)}", "steps": settings.steps,
         "batch": settings.batch, "lr": settings.lr, "seed": settings.seed, "loss": settings.loss,
-        "teacher": settings.teacher, "minutes": round(seconds / 60, 1),
+        "teacher": settings.teacher, "start": settings.start, "crowded": settings.crowded,
+        "odam": settings.odam, "minutes": round(seconds / 60, 1),
     }  # fmt: skip
     (settings.out / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
 
@@ -190,8 +224,16 @@ def main() -> None:
     parser.add_argument("--size", type=_size, default=(320, 320), help="network input, as 384x288")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--save-minutes", type=float, default=2.0, help="between checkpoints")
+    parser.add_argument("--crowded", action="store_true", help="generated scenes with crowds")
+    parser.add_argument("--start", help="small detector whose residual network to begin with")
+    parser.add_argument(
+        "--odam", type=float, default=0.0, metavar="WEIGHT", help="of Odam-Train's losses; 0: none"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    train(Settings(**vars(parser.parse_args())))
+    settings = Settings(**vars(parser.parse_args()))
+    if settings.odam and settings.teacher is not None:
+        parser.error("--odam and --teacher exclude each other; give one of them")
+    train(settings)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fpcodec.data import generate_scene
+from fpcodec.data import SceneConfig, generate_scene
 from fpcodec.data.coco import CocoDataset
 from fpcodec.detectors.tiny import TinyConfig
 
@@ -29,14 +29,14 @@ MIN_VISIBLE = 0.4
 class Scenes(Dataset[Sample]):
     """Generated scenes: index ``i`` has the seed ``first + i * stride``."""
 
-    def __init__(self, first: int, stride: int) -> None:
-        self.first, self.stride = first, stride
+    def __init__(self, first: int, stride: int, config: SceneConfig | None = None) -> None:
+        self.first, self.stride, self.config = first, stride, config
 
     def __len__(self) -> int:
         return 10_000_000
 
     def __getitem__(self, index: int) -> Sample:
-        scene = generate_scene(self.first + index * self.stride)
+        scene = generate_scene(self.first + index * self.stride, self.config)
         image = torch.from_numpy(scene.image).permute(2, 0, 1).contiguous()
         labels = torch.from_numpy(scene.labels) + 1  # torchvision's 0 is background
         return image, {"boxes": torch.from_numpy(scene.boxes), "labels": labels}

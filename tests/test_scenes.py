@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 
 from fpcodec.data import CLASS_NAMES, Scene, SceneConfig, generate_scene, write_coco
+from fpcodec.data.scenes import CROWDED
 from fpcodec.errors import InputError
+from fpcodec.evaluation.matching import iou_matrix, to_xywh
 
 SCENE_COUNT = 150
 
@@ -113,6 +115,24 @@ def test_coco_file_agrees_with_scenes(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+def test_crowded_objects_overlap_others_of_their_class() -> None:
+    overlapping = [0, 0]
+    for i, config in enumerate((SceneConfig(), CROWDED)):
+        for seed in range(40, 60):
+            scene = generate_scene(seed, config)
+            boxes = to_xywh(scene.boxes)
+            ious = iou_matrix(boxes, boxes)
+            ious[scene.labels[:, None] != scene.labels] = 0
+            overlapping[i] += int((np.triu(ious, 1) > 0.3).sum())
+    assert overlapping[1] > 20 * max(1, overlapping[0])
+
+
+def test_no_crowding_draws_nothing_for_it() -> None:
+    plain, other = SceneConfig(crowding=0.0), SceneConfig(crowding=1e-9)
+    assert digest(generate_scene(3, plain)) == digest(generate_scene(3))
+    assert digest(generate_scene(3, other)) != digest(generate_scene(3))
+
+
 def test_jpeg_pictures_are_smaller(tmp_path: Path) -> None:
     sizes = {}
     for kind in ("png", "jpg"):
@@ -131,6 +151,7 @@ def test_jpeg_pictures_are_smaller(tmp_path: Path) -> None:
         {"max_object_size": 50.0},
         {"min_visible": 0.0},
         {"max_blur": 2.0},
+        {"crowding": 1.5},
     ],
 )
 def test_impossible_settings_are_refused(fields: dict[str, float]) -> None:

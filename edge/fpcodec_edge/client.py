@@ -96,7 +96,12 @@ class EdgeClient:
         return agreement
 
     def infer(
-        self, frame: bytes, request_id: str | None = None, *, traceparent: str | None = None
+        self,
+        frame: bytes,
+        request_id: str | None = None,
+        *,
+        traceparent: str | None = None,
+        odam_nms: bool = False,
     ) -> InferReply:
         """Send one frame and wait for what was found.
 
@@ -104,19 +109,27 @@ class EdgeClient:
             frame: One ``.fpc`` frame.
             request_id: Comes back in the reply; None for a random one.
             traceparent: W3C trace context of the caller; the server goes on with it.
+            odam_nms: Have the boxes selected by Odam-NMS, where the server offers it.
 
         Raises:
+            InputError: The server offers no Odam-NMS.
             LimitExceeded: The frame is longer than the server takes.
             FormatError: The server cannot read the frame.
             TransportError: No answer; the class says why.
         """
         require_fits(frame, self._max_frame_bytes, self.address)
         request = codec_pb2.InferRequest(
-            request_id=secrets.token_hex(8) if request_id is None else request_id, frame=frame
-        )
+            request_id=secrets.token_hex(8) if request_id is None else request_id, frame=frame,
+            odam_nms=odam_nms,
+        )  # fmt: skip
         start_s = self._clock()
         metadata = () if traceparent is None else (("traceparent", traceparent),)
         response = self._call(self._stub.Infer, request, metadata)
+        if odam_nms and not response.odam_nms:
+            # One from before the field existed passes over it.
+            raise InputError(
+                f"the server at {self.address} knows no Odam-NMS; upgrade it or ask without it"
+            )
         return to_reply(response, (self._clock() - start_s) * 1000)
 
     def close(self) -> None:

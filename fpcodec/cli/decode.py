@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fpcodec.cli.options import Json, ProfileFolder, Providers, Threads, open_profile
+from fpcodec.cli.options import (
+    Json,
+    Nms,
+    NmsOption,
+    ProfileFolder,
+    Providers,
+    Threads,
+    open_profile,
+)
 from fpcodec.cli.output import print_json, print_table, write_bytes, write_json
 
 if TYPE_CHECKING:
@@ -30,6 +38,7 @@ def decode(
         Path | None,
         typer.Option(metavar="FILE.npz", help="Write the decoded integers there as arrays."),
     ] = None,
+    nms: NmsOption = Nms.NMS,
     threads: Threads = None,
     provider: Providers = None,
     as_json: Json = False,
@@ -43,7 +52,8 @@ def decode(
     from fpcodec.split import ServerHalf
 
     with naming(frame):
-        answer = ServerHalf(loaded, threads=threads, providers=provider or ()).infer(data)
+        half = ServerHalf(loaded, threads=threads, providers=provider or ())
+        answer = (half.with_odam_nms() if nms is Nms.ODAM else half).infer(data)
     report = {
         "frame": str(frame),
         "bytes": len(data),

@@ -11,6 +11,8 @@ from fpcodec.cli.options import (
     Images,
     Levels,
     MaxBytes,
+    Nms,
+    NmsOption,
     ProfileFolder,
     Providers,
     QualityOrBudget,
@@ -46,6 +48,7 @@ def detect(
     quality: QualityOrBudget = None,
     max_bytes: MaxBytes = None,
     levels: Levels = "all",
+    nms: NmsOption = Nms.NMS,
     deadline: Annotated[
         float, typer.Option(metavar="SECONDS", help="For each request, retries included.")
     ] = 5.0,
@@ -91,7 +94,7 @@ def detect(
                 continue
             levels_now = unless_all(choice.next(), loaded)
             frame = edge.encode(picture, quality=quality, levels=levels_now, max_bytes=max_bytes)
-            reply = client.infer(frame.data)
+            reply = client.infer(frame.data, odam_nms=nms is Nms.ODAM)
             choice.observe(reply.detections)
             print_json({"image": str(path), **_report(frame, reply, loaded.labels)}, indent=None)
     if unread:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -115,6 +116,23 @@ def check_rate(quality: float | None, max_bytes: int | None) -> None:
         check_quality(quality)
         if max_bytes is not None:
             raise InputError("--quality and --max-bytes exclude each other; give one of them")
+
+
+class Nms(str, Enum):
+    """What selects boxes."""
+
+    NMS = "nms"
+    ODAM = "odam"
+
+
+NmsOption = Annotated[
+    Nms,
+    typer.Option(
+        "--nms",
+        help="What selects boxes: the detector's own nms, or odam, which is slower and keeps "
+        "objects that hide one another.",
+    ),
+]
 
 
 def check_images(paths: Sequence[Path]) -> None:

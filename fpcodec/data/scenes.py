@@ -45,6 +45,7 @@ class SceneConfig:
         max_clutter: most distractor strokes and blobs.
         max_blur: largest standard deviation of the Gaussian blur, below 1.
         max_noise: largest standard deviation of the noise, grey levels.
+        crowding: chance that an object stands half in front of another of its class and size.
 
     Raises:
         InputError: a field is outside its range.
@@ -60,6 +61,7 @@ class SceneConfig:
     max_clutter: int = 14
     max_blur: float = 0.8
     max_noise: float = 4.0
+    crowding: float = 0.0
 
     def __post_init__(self) -> None:
         shares = self.size_shares
@@ -87,11 +89,21 @@ class SceneConfig:
         _require(self.max_clutter >= 0, f"max_clutter is {self.max_clutter}, give 0 or more")
         _require(0.0 <= self.max_blur < 1.0, f"max_blur is {self.max_blur}, give 0 to below 1")
         _require(self.max_noise >= 0.0, f"max_noise is {self.max_noise}, give 0 or more")
+        _require(0.0 <= self.crowding <= 1.0, f"crowding is {self.crowding}, give 0 to 1")
 
 
 def _require(satisfied: bool, message: str) -> None:
     if not satisfied:
         raise InputError(message)
+
+
+CROWDED = SceneConfig(
+    min_objects=8, max_objects=20, size_shares=(0.15, 0.6, 0.25), max_object_size=160.0,
+    crowding=0.7,
+)  # fmt: skip
+"""Scenes where most objects hide a part of one like them."""
+_CROWDED_IOU = (0.4, 0.7)
+"""Overlap of the whole boxes of two objects that stand in a crowd."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +167,11 @@ def _place(rng: np.random.Generator, config: SceneConfig) -> list[_Placed]:
     order = np.argsort(-extents * np.exp(rng.normal(0.0, 0.25, count)))
     placed: list[_Placed] = []
     for extent in extents[order]:
-        candidate = _find_room(rng, float(extent), placed, config.size)
+        # Without crowding nothing is drawn for it: the scenes stay what they were.
+        if config.crowding and placed and rng.uniform() < config.crowding:
+            candidate = _join_crowd(rng, placed, config.size)
+        else:
+            candidate = _find_room(rng, float(extent), placed, config.size)
         if candidate is not None:
             placed.append(candidate)
     return placed
@@ -166,15 +182,8 @@ def _find_room(
 ) -> _Placed | None:
     """Turn a random class into an outline and try places until it hides little of the others."""
     label = int(rng.integers(len(CLASS_NAMES)))
-    angle = rng.uniform(0.0, 2.0 * np.pi)
-    stretch = np.exp(rng.uniform(-0.18, 0.18))
-    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    matrix = turn @ np.diag([stretch, 1.0 / stretch])
-    body = outline(label).body @ matrix
-    span = body.max(axis=0) - body.min(axis=0)
-    matrix *= extent / np.sqrt(span[0] * span[1])
-    body = outline(label).body @ matrix
-    low, high = body.min(axis=0), body.max(axis=0)
+    matrix = _turned(rng, label, extent)
+    low, high = _extremes(label, matrix)
     tolerated = rng.uniform(0.0, 0.45)
     margin = 0.15 * extent
     first, last = -low - margin, size - high + margin
@@ -185,6 +194,56 @@ def _find_room(
         if all(_overlap(box, other.box) <= tolerated for other in placed):
             return _Placed(label, extent, outline(label).transformed(matrix, centre), box)
     return None
+
+
+def _join_crowd(rng: np.random.Generator, placed: list[_Placed], size: int) -> _Placed | None:
+    """Try places half in front of an object like it, where it hides little of the others."""
+    host = placed[int(rng.integers(len(placed)))]
+    extent = host.extent * float(np.exp(rng.normal(0.0, 0.1)))
+    matrix = _turned(rng, host.label, extent)
+    low, high = _extremes(host.label, matrix)
+    middle = (np.array(host.box[:2]) + np.array(host.box[2:]) - low - high) / 2
+    for _ in range(16):
+        angle, wanted = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(*_CROWDED_IOU)
+        away = np.array([np.cos(angle), np.sin(angle)])
+        # The overlap falls along the way: the first place at which it is no more than wanted.
+        for step in np.linspace(0.0, 1.5 * extent, 49):
+            centre = middle + step * away
+            box = (*(low + centre).tolist(), *(high + centre).tolist())
+            if _iou(box, host.box) <= wanted:
+                break
+        inside = all(0.0 <= edge <= size for edge in box)
+        others = (other.box for other in placed if other is not host)
+        if inside and all(_iou(box, other) <= _CROWDED_IOU[0] for other in others):
+            return _Placed(host.label, extent, outline(host.label).transformed(matrix, centre), box)
+    return None
+
+
+def _turned(rng: np.random.Generator, label: int, extent: float) -> NDArray[np.float64]:
+    """A random turn and stretch of a class's outline to a box of area ``extent`` squared."""
+    angle = rng.uniform(0.0, 2.0 * np.pi)
+    stretch = np.exp(rng.uniform(-0.18, 0.18))
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    matrix = turn @ np.diag([stretch, 1.0 / stretch])
+    low, high = _extremes(label, matrix)
+    span = high - low
+    return np.asarray(matrix * (extent / np.sqrt(span[0] * span[1])))
+
+
+def _extremes(
+    label: int, matrix: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Least and greatest ``(x, y)`` of a class's outline once turned."""
+    body = outline(label).body @ matrix
+    return body.min(axis=0), body.max(axis=0)
+
+
+def _iou(box: Box, other: Box) -> float:
+    """Return the boxes' intersection as a share of their union."""
+    smaller = min((b[2] - b[0]) * (b[3] - b[1]) for b in (box, other))
+    both = sum((b[2] - b[0]) * (b[3] - b[1]) for b in (box, other))
+    shared = _overlap(box, other) * smaller
+    return shared / (both - shared)
 
 
 def _overlap(box: Box, other: Box) -> float:

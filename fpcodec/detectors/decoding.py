@@ -175,6 +175,15 @@ def decode_yolox_rows(
     head: HeadOutput, spec: PyramidSpec, config: DecodeConfig
 ) -> tuple[Detections, npt.NDArray[np.int64]]:
     """As ``decode_yolox``, and which row of the network's output each box is, shape (N,)."""
+    found, rows = yolox_candidates(head, spec, config)
+    keep = selected(found.boxes, found.scores, found.labels, config)
+    return Detections(found.boxes[keep], found.scores[keep], found.labels[keep]), rows[keep]
+
+
+def yolox_candidates(
+    head: HeadOutput, spec: PyramidSpec, config: DecodeConfig
+) -> tuple[Detections, npt.NDArray[np.int64]]:
+    """As ``decode_yolox_rows``, before anything is suppressed."""
     boxes, scores, labels, rows = [], [], [], []
     first_row = 0
     for name in spec.names:
@@ -190,11 +199,12 @@ def decode_yolox_rows(
         labels.append(label[y, x])
         rows.append(first_row + y * score.shape[1] + x)
         first_row += score.size
-    box = np.concatenate(boxes).astype(np.float32)
-    best = np.concatenate(scores).astype(np.float32)
-    kind = np.concatenate(labels).astype(np.int64)
-    keep = selected(box, best, kind, config)
-    return Detections(box[keep], best[keep], kind[keep]), np.concatenate(rows)[keep]
+    found = Detections(
+        np.concatenate(boxes).astype(np.float32),
+        np.concatenate(scores).astype(np.float32),
+        np.concatenate(labels).astype(np.int64),
+    )
+    return found, np.concatenate(rows)
 
 
 def decode_detections(outputs: Outputs, config: DecodeConfig) -> Detections:

@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66pcodec/v1/codec.proto\x12\nfpcodec.v1\"V\n\x10NegotiateRequest\x12\x12\n\nstream_ids\x18\x01 \x03(\x0c\x12\x16\n\x0e\x66rame_versions\x18\x02 \x03(\r\x12\x16\n\x0e\x63lient_version\x18\x03 \x01(\t\"\x8f\x02\n\x11NegotiateResponse\x12/\n\x07outcome\x18\x01 \x01(\x0e\x32\x1e.fpcodec.v1.NegotiationOutcome\x12\x11\n\tstream_id\x18\x02 \x01(\x0c\x12\x15\n\rframe_version\x18\x03 \x01(\r\x12\x19\n\x11served_stream_ids\x18\x04 \x03(\x0c\x12\x1d\n\x15served_frame_versions\x18\x05 \x03(\r\x12\'\n\x06limits\x18\x06 \x01(\x0b\x32\x17.fpcodec.v1.FrameLimits\x12\x0e\n\x06labels\x18\x07 \x03(\t\x12\x14\n\x0cprofile_name\x18\x08 \x01(\t\x12\x16\n\x0eserver_version\x18\t \x01(\t\"r\n\x0b\x46rameLimits\x12\x17\n\x0fmax_frame_bytes\x18\x01 \x01(\x04\x12\x18\n\x10max_image_pixels\x18\x02 \x01(\x04\x12\x1a\n\x12max_network_pixels\x18\x03 \x01(\x04\x12\x14\n\x0cmax_elements\x18\x04 \x01(\x04\"B\n\x0cInferRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05\x66rame\x18\x02 \x01(\x0c\x12\x0f\n\x07partial\x18\x03 \x01(\x08\"\x8a\x01\n\x12InferStreamRequest\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0c\n\x04last\x18\x03 \x01(\x08\x12\x18\n\x10\x61nswer_within_ms\x18\x04 \x01(\r\x12\x18\n\x10\x65xpires_after_ms\x18\x05 \x01(\r\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"\x99\x01\n\x13InferStreamResponse\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12+\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x19.fpcodec.v1.InferResponseH\x00\x12\'\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x16.fpcodec.v1.FrameErrorH\x00\x12\x0f\n\x07\x63redits\x18\x04 \x01(\rB\t\n\x07outcome\"[\n\nFrameError\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x1b\n\x0eretry_after_ms\x18\x03 \x01(\rH\x00\x88\x01\x01\x42\x11\n\x0f_retry_after_ms\"\x9a\x02\n\rInferResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\ndetections\x18\x02 \x03(\x0b\x32\x15.fpcodec.v1.Detection\x12\x13\n\x0blevels_used\x18\x03 \x03(\t\x12\x18\n\x10levels_recovered\x18\x04 \x03(\t\x12\x30\n\x0elevels_ignored\x18\x05 \x03(\x0b\x32\x18.fpcodec.v1.IgnoredLevel\x12*\n\x07timings\x18\x06 \x01(\x0b\x32\x19.fpcodec.v1.ServerTimings\x12.\n\nimage_size\x18\x07 \x01(\x0b\x32\x15.fpcodec.v1.ImageSizeH\x00\x88\x01\x01\x42\r\n\x0b_image_size\"\x87\x01\n\tDetection\x12\n\n\x02x1\x18\x01 \x01(\x02\x12\n\n\x02y1\x18\x02 \x01(\x02\x12\n\n\x02x2\x18\x03 \x01(\x02\x12\n\n\x02y2\x18\x04 \x01(\x02\x12\r\n\x05score\x18\x05 \x01(\x02\x12\r\n\x05label\x18\x06 \x01(\x05\x12#\n\x04mask\x18\x07 \x01(\x0b\x32\x10.fpcodec.v1.MaskH\x00\x88\x01\x01\x42\x07\n\x05_mask\".\n\x04Mask\x12\x0c\n\x04left\x18\x01 \x01(\r\x12\x0b\n\x03top\x18\x02 \x01(\r\x12\x0b\n\x03png\x18\x03 \x01(\x0c\"*\n\tImageSize\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\",\n\x0cIgnoredLevel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"]\n\rServerTimings\x12\x10\n\x08queue_ms\x18\x01 \x01(\x02\x12\x11\n\tdecode_ms\x18\x02 \x01(\x02\x12\x16\n\x0ereconstruct_ms\x18\x03 \x01(\x02\x12\x0f\n\x07head_ms\x18\x04 \x01(\x02*\xb0\x01\n\x12NegotiationOutcome\x12#\n\x1fNEGOTIATION_OUTCOME_UNSPECIFIED\x10\x00\x12 \n\x1cNEGOTIATION_OUTCOME_ACCEPTED\x10\x01\x12&\n\"NEGOTIATION_OUTCOME_UNKNOWN_STREAM\x10\x02\x12+\n\'NEGOTIATION_OUTCOME_UNSUPPORTED_VERSION\x10\x03\x32\xea\x01\n\x0c\x43odecService\x12H\n\tNegotiate\x12\x1c.fpcodec.v1.NegotiateRequest\x1a\x1d.fpcodec.v1.NegotiateResponse\x12<\n\x05Infer\x12\x18.fpcodec.v1.InferRequest\x1a\x19.fpcodec.v1.InferResponse\x12R\n\x0bInferStream\x12\x1e.fpcodec.v1.InferStreamRequest\x1a\x1f.fpcodec.v1.InferStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66pcodec/v1/codec.proto\x12\nfpcodec.v1\"V\n\x10NegotiateRequest\x12\x12\n\nstream_ids\x18\x01 \x03(\x0c\x12\x16\n\x0e\x66rame_versions\x18\x02 \x03(\r\x12\x16\n\x0e\x63lient_version\x18\x03 \x01(\t\"\x8f\x02\n\x11NegotiateResponse\x12/\n\x07outcome\x18\x01 \x01(\x0e\x32\x1e.fpcodec.v1.NegotiationOutcome\x12\x11\n\tstream_id\x18\x02 \x01(\x0c\x12\x15\n\rframe_version\x18\x03 \x01(\r\x12\x19\n\x11served_stream_ids\x18\x04 \x03(\x0c\x12\x1d\n\x15served_frame_versions\x18\x05 \x03(\r\x12\'\n\x06limits\x18\x06 \x01(\x0b\x32\x17.fpcodec.v1.FrameLimits\x12\x0e\n\x06labels\x18\x07 \x03(\t\x12\x14\n\x0cprofile_name\x18\x08 \x01(\t\x12\x16\n\x0eserver_version\x18\t \x01(\t\"r\n\x0b\x46rameLimits\x12\x17\n\x0fmax_frame_bytes\x18\x01 \x01(\x04\x12\x18\n\x10max_image_pixels\x18\x02 \x01(\x04\x12\x1a\n\x12max_network_pixels\x18\x03 \x01(\x04\x12\x14\n\x0cmax_elements\x18\x04 \x01(\x04\"T\n\x0cInferRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05\x66rame\x18\x02 \x01(\x0c\x12\x0f\n\x07partial\x18\x03 \x01(\x08\x12\x10\n\x08odam_nms\x18\x04 \x01(\x08\"\x8a\x01\n\x12InferStreamRequest\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0c\n\x04last\x18\x03 \x01(\x08\x12\x18\n\x10\x61nswer_within_ms\x18\x04 \x01(\r\x12\x18\n\x10\x65xpires_after_ms\x18\x05 \x01(\r\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"\x99\x01\n\x13InferStreamResponse\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12+\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x19.fpcodec.v1.InferResponseH\x00\x12\'\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x16.fpcodec.v1.FrameErrorH\x00\x12\x0f\n\x07\x63redits\x18\x04 \x01(\rB\t\n\x07outcome\"[\n\nFrameError\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x1b\n\x0eretry_after_ms\x18\x03 \x01(\rH\x00\x88\x01\x01\x42\x11\n\x0f_retry_after_ms\"\xac\x02\n\rInferResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\ndetections\x18\x02 \x03(\x0b\x32\x15.fpcodec.v1.Detection\x12\x13\n\x0blevels_used\x18\x03 \x03(\t\x12\x18\n\x10levels_recovered\x18\x04 \x03(\t\x12\x30\n\x0elevels_ignored\x18\x05 \x03(\x0b\x32\x18.fpcodec.v1.IgnoredLevel\x12*\n\x07timings\x18\x06 \x01(\x0b\x32\x19.fpcodec.v1.ServerTimings\x12.\n\nimage_size\x18\x07 \x01(\x0b\x32\x15.fpcodec.v1.ImageSizeH\x00\x88\x01\x01\x12\x10\n\x08odam_nms\x18\x08 \x01(\x08\x42\r\n\x0b_image_size\"\x87\x01\n\tDetection\x12\n\n\x02x1\x18\x01 \x01(\x02\x12\n\n\x02y1\x18\x02 \x01(\x02\x12\n\n\x02x2\x18\x03 \x01(\x02\x12\n\n\x02y2\x18\x04 \x01(\x02\x12\r\n\x05score\x18\x05 \x01(\x02\x12\r\n\x05label\x18\x06 \x01(\x05\x12#\n\x04mask\x18\x07 \x01(\x0b\x32\x10.fpcodec.v1.MaskH\x00\x88\x01\x01\x42\x07\n\x05_mask\".\n\x04Mask\x12\x0c\n\x04left\x18\x01 \x01(\r\x12\x0b\n\x03top\x18\x02 \x01(\r\x12\x0b\n\x03png\x18\x03 \x01(\x0c\"*\n\tImageSize\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\",\n\x0cIgnoredLevel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"]\n\rServerTimings\x12\x10\n\x08queue_ms\x18\x01 \x01(\x02\x12\x11\n\tdecode_ms\x18\x02 \x01(\x02\x12\x16\n\x0ereconstruct_ms\x18\x03 \x01(\x02\x12\x0f\n\x07head_ms\x18\x04 \x01(\x02*\xb0\x01\n\x12NegotiationOutcome\x12#\n\x1fNEGOTIATION_OUTCOME_UNSPECIFIED\x10\x00\x12 \n\x1cNEGOTIATION_OUTCOME_ACCEPTED\x10\x01\x12&\n\"NEGOTIATION_OUTCOME_UNKNOWN_STREAM\x10\x02\x12+\n\'NEGOTIATION_OUTCOME_UNSUPPORTED_VERSION\x10\x03\x32\xea\x01\n\x0c\x43odecService\x12H\n\tNegotiate\x12\x1c.fpcodec.v1.NegotiateRequest\x1a\x1d.fpcodec.v1.NegotiateResponse\x12<\n\x05Infer\x12\x18.fpcodec.v1.InferRequest\x1a\x19.fpcodec.v1.InferResponse\x12R\n\x0bInferStream\x12\x1e.fpcodec.v1.InferStreamRequest\x1a\x1f.fpcodec.v1.InferStreamResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fpcodec.v1.codec_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_NEGOTIATIONOUTCOME']._serialized_start=1631
-  _globals['_NEGOTIATIONOUTCOME']._serialized_end=1807
+  _globals['_NEGOTIATIONOUTCOME']._serialized_start=1667
+  _globals['_NEGOTIATIONOUTCOME']._serialized_end=1843
   _globals['_NEGOTIATEREQUEST']._serialized_start=38
   _globals['_NEGOTIATEREQUEST']._serialized_end=124
   _globals['_NEGOTIATERESPONSE']._serialized_start=127
@@ -40,25 +40,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FRAMELIMITS']._serialized_start=400
   _globals['_FRAMELIMITS']._serialized_end=514
   _globals['_INFERREQUEST']._serialized_start=516
-  _globals['_INFERREQUEST']._serialized_end=582
-  _globals['_INFERSTREAMREQUEST']._serialized_start=585
-  _globals['_INFERSTREAMREQUEST']._serialized_end=723
-  _globals['_INFERSTREAMRESPONSE']._serialized_start=726
-  _globals['_INFERSTREAMRESPONSE']._serialized_end=879
-  _globals['_FRAMEERROR']._serialized_start=881
-  _globals['_FRAMEERROR']._serialized_end=972
-  _globals['_INFERRESPONSE']._serialized_start=975
-  _globals['_INFERRESPONSE']._serialized_end=1257
-  _globals['_DETECTION']._serialized_start=1260
-  _globals['_DETECTION']._serialized_end=1395
-  _globals['_MASK']._serialized_start=1397
-  _globals['_MASK']._serialized_end=1443
-  _globals['_IMAGESIZE']._serialized_start=1445
-  _globals['_IMAGESIZE']._serialized_end=1487
-  _globals['_IGNOREDLEVEL']._serialized_start=1489
-  _globals['_IGNOREDLEVEL']._serialized_end=1533
-  _globals['_SERVERTIMINGS']._serialized_start=1535
-  _globals['_SERVERTIMINGS']._serialized_end=1628
-  _globals['_CODECSERVICE']._serialized_start=1810
-  _globals['_CODECSERVICE']._serialized_end=2044
+  _globals['_INFERREQUEST']._serialized_end=600
+  _globals['_INFERSTREAMREQUEST']._serialized_start=603
+  _globals['_INFERSTREAMREQUEST']._serialized_end=741
+  _globals['_INFERSTREAMRESPONSE']._serialized_start=744
+  _globals['_INFERSTREAMRESPONSE']._serialized_end=897
+  _globals['_FRAMEERROR']._serialized_start=899
+  _globals['_FRAMEERROR']._serialized_end=990
+  _globals['_INFERRESPONSE']._serialized_start=993
+  _globals['_INFERRESPONSE']._serialized_end=1293
+  _globals['_DETECTION']._serialized_start=1296
+  _globals['_DETECTION']._serialized_end=1431
+  _globals['_MASK']._serialized_start=1433
+  _globals['_MASK']._serialized_end=1479
+  _globals['_IMAGESIZE']._serialized_start=1481
+  _globals['_IMAGESIZE']._serialized_end=1523
+  _globals['_IGNOREDLEVEL']._serialized_start=1525
+  _globals['_IGNOREDLEVEL']._serialized_end=1569
+  _globals['_SERVERTIMINGS']._serialized_start=1571
+  _globals['_SERVERTIMINGS']._serialized_end=1664
+  _globals['_CODECSERVICE']._serialized_start=1846
+  _globals['_CODECSERVICE']._serialized_end=2080
 # @@protoc_insertion_point(module_scope)

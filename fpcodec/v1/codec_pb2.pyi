@@ -63,14 +63,16 @@ class FrameLimits(_message.Message):
     def __init__(self, max_frame_bytes: _Optional[int] = ..., max_image_pixels: _Optional[int] = ..., max_network_pixels: _Optional[int] = ..., max_elements: _Optional[int] = ...) -> None: ...
 
 class InferRequest(_message.Message):
-    __slots__ = ("request_id", "frame", "partial")
+    __slots__ = ("request_id", "frame", "partial", "odam_nms")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     FRAME_FIELD_NUMBER: _ClassVar[int]
     PARTIAL_FIELD_NUMBER: _ClassVar[int]
+    ODAM_NMS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     frame: bytes
     partial: bool
-    def __init__(self, request_id: _Optional[str] = ..., frame: _Optional[bytes] = ..., partial: bool = ...) -> None: ...
+    odam_nms: bool
+    def __init__(self, request_id: _Optional[str] = ..., frame: _Optional[bytes] = ..., partial: bool = ..., odam_nms: bool = ...) -> None: ...
 
 class InferStreamRequest(_message.Message):
     __slots__ = ("frame_id", "data", "last", "answer_within_ms", "expires_after_ms", "request_id")
@@ -111,7 +113,7 @@ class FrameError(_message.Message):
     def __init__(self, name: _Optional[str] = ..., message: _Optional[str] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...
 
 class InferResponse(_message.Message):
-    __slots__ = ("request_id", "detections", "levels_used", "levels_recovered", "levels_ignored", "timings", "image_size")
+    __slots__ = ("request_id", "detections", "levels_used", "levels_recovered", "levels_ignored", "timings", "image_size", "odam_nms")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     DETECTIONS_FIELD_NUMBER: _ClassVar[int]
     LEVELS_USED_FIELD_NUMBER: _ClassVar[int]
@@ -119,6 +121,7 @@ class InferResponse(_message.Message):
     LEVELS_IGNORED_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
     IMAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    ODAM_NMS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     detections: _containers.RepeatedCompositeFieldContainer[Detection]
     levels_used: _containers.RepeatedScalarFieldContainer[str]
@@ -126,7 +129,8 @@ class InferResponse(_message.Message):
     levels_ignored: _containers.RepeatedCompositeFieldContainer[IgnoredLevel]
     timings: ServerTimings
     image_size: ImageSize
-    def __init__(self, request_id: _Optional[str] = ..., detections: _Optional[_Iterable[_Union[Detection, _Mapping]]] = ..., levels_used: _Optional[_Iterable[str]] = ..., levels_recovered: _Optional[_Iterable[str]] = ..., levels_ignored: _Optional[_Iterable[_Union[IgnoredLevel, _Mapping]]] = ..., timings: _Optional[_Union[ServerTimings, _Mapping]] = ..., image_size: _Optional[_Union[ImageSize, _Mapping]] = ...) -> None: ...
+    odam_nms: bool
+    def __init__(self, request_id: _Optional[str] = ..., detections: _Optional[_Iterable[_Union[Detection, _Mapping]]] = ..., levels_used: _Optional[_Iterable[str]] = ..., levels_recovered: _Optional[_Iterable[str]] = ..., levels_ignored: _Optional[_Iterable[_Union[IgnoredLevel, _Mapping]]] = ..., timings: _Optional[_Union[ServerTimings, _Mapping]] = ..., image_size: _Optional[_Union[ImageSize, _Mapping]] = ..., odam_nms: bool = ...) -> None: ...
 
 class Detection(_message.Message):
     __slots__ = ("x1", "y1", "x2", "y2", "score", "label", "mask")

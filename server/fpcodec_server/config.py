@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_type_hints
 
 from fpcodec.codecs.base import Limits
 from fpcodec.errors import InputError
+from fpcodec.explain.odam_nms import MAX_CANDIDATES, OdamRule
 from fpcodec_server.admission import QueueLimits
 from fpcodec_server.client_limits import ClientRates
 from fpcodec_server.dispatcher import BatchLimits
@@ -28,6 +29,8 @@ from fpcodec_server.settings import (
 from fpcodec_server.streams import StreamLimits
 from fpcodec_server.tls import TlsFiles
 from fpcodec_server.workers import EXECUTORS
+
+ODAM_MODES = ("off", "offered", "always")
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,38 @@ class LogConfig(Section, name="log"):
 
 
 @dataclass(frozen=True)
+class OdamConfig(Section, name="odam"):
+    """Odam-NMS, which selects boxes by their overlap and by their reasons; slow.
+
+    Attributes:
+        mode: ``off``; ``offered`` to calls that ask for it; or ``always``, streams too.
+        low: Likeness of heat maps below which boxes that overlap much both stay.
+        high: Likeness from which on the lower of two that overlap little goes.
+        candidates: Boxes of an image that get heat maps.
+
+    Raises:
+        InputError: A value is out of its range.
+    """
+
+    mode: Annotated[str, choice(*ODAM_MODES)] = "off"
+    low: Annotated[float, number(0)] = OdamRule.low
+    high: Annotated[float, number(0)] = OdamRule.high
+    candidates: Annotated[int, whole(1, MAX_CANDIDATES)] = OdamRule.candidates
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._thresholds()
+
+    @property
+    def rule(self) -> OdamRule | None:
+        """None where it is off."""
+        return None if self.mode == "off" else self._thresholds()
+
+    def _thresholds(self) -> OdamRule:
+        return OdamRule(self.low, self.high, self.candidates)
+
+
+@dataclass(frozen=True)
 class ServerConfig(Section):
     """Everything that an operator can decide.
 
@@ -156,6 +191,7 @@ class ServerConfig(Section):
     clients: ClientRates = field(default_factory=ClientRates)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    odam: OdamConfig = field(default_factory=OdamConfig)
 
 
 SECTIONS: dict[str, type[Section]] = {

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from fpcodec.codecs.base import Decoded, Limits
 from fpcodec.errors import FpcodecError, ProfileMismatch, Timeout
+from fpcodec.explain.odam_nms import OdamRule
 from fpcodec_server.answers import Answer, to_response
 from fpcodec_server.jobs import Job, Outcome
 
@@ -53,19 +54,22 @@ class Halves:
     Args:
         halves: Stream id to half.
         clock: Monotonic seconds.
+        odam: Stream id to the half whose boxes Odam-NMS selects; empty where that is not offered.
     """
 
     def __init__(
         self,
         halves: Mapping[bytes, InferenceHalf],
         clock: Callable[[], float] = time.monotonic,
+        odam: Mapping[bytes, InferenceHalf] | None = None,
     ) -> None:
-        self._halves, self._clock = dict(halves), clock
+        self._halves, self._clock, self._odam = dict(halves), clock, dict(odam or {})
 
     def answer(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Answer jobs of one profile; errors are returned, not raised."""
         start_s = self._clock()
-        half = self._halves.get(jobs[0].stream_id)
+        odam_nms = jobs[0].odam_nms
+        half = (self._odam if odam_nms else self._halves).get(jobs[0].stream_id)
         if half is None:
             lost = ProfileMismatch("this profile is served no more; negotiate again")
             return [lost] * len(jobs)
@@ -75,7 +79,7 @@ class Halves:
                 [job.partial for job in jobs],
                 [self._checkpoint(job, start_s) for job in jobs],
             )
-            return [x if isinstance(x, FpcodecError) else _serialised(x) for x in answers]
+            return [x if isinstance(x, FpcodecError) else _serialised(x, odam_nms) for x in answers]
         except Exception:
             if len(jobs) == 1:
                 return [UnexpectedFailure(traceback.format_exc())]
@@ -94,8 +98,10 @@ class Halves:
         return require_wanted
 
 
-def _serialised(answer: Answer) -> bytes:
-    return to_response(answer).SerializeToString()
+def _serialised(answer: Answer, odam_nms: bool) -> bytes:
+    response = to_response(answer)
+    response.odam_nms = odam_nms
+    return response.SerializeToString()
 
 
 @dataclass(frozen=True)
@@ -107,12 +113,14 @@ class LoadHalves:
         threads: Threads of the inference runtime; None for its own choice.
         providers: Execution providers of the inference runtime; empty for its own choice.
         limits: What a frame may ask for.
+        odam: Of Odam-NMS; None where it is not offered.
     """
 
     folders: tuple[Path, ...]
     threads: int | None = None
     providers: tuple[str, ...] = ()
     limits: Limits = Limits()
+    odam: OdamRule | None = None
 
     def __call__(self) -> Halves:
         """Load, and prove each profile with a frame without features.
@@ -125,6 +133,7 @@ class LoadHalves:
         from fpcodec.split import ServerHalf
 
         halves: dict[bytes, InferenceHalf] = {}
+        odam: dict[bytes, InferenceHalf] = {}
         for folder in self.folders:
             profile = Profile.load(folder)
             half = ServerHalf(
@@ -132,6 +141,11 @@ class LoadHalves:
             )
             # It also pays for the first run's set-up.
             side = profile.spec.size_divisor
-            half.infer(profile.codec.blank_frame(half.detector.geometry((side, side))))
+            blank = profile.codec.blank_frame(half.detector.geometry((side, side)))
+            half.infer(blank)
             halves[profile.stream_id] = half
-        return Halves(halves)
+            if self.odam is not None:
+                other = half.with_odam_nms(self.odam)
+                other.infer(blank)
+                odam[profile.stream_id] = other
+        return Halves(halves, odam=odam)

@@ -25,6 +25,7 @@ class Job:
         request_id: The client's name for the request; may be empty.
         traceparent: The server's step of the request's trace, as W3C trace context writes it; None
             outside of a call.
+        odam_nms: Whether Odam-NMS selects the boxes.
     """
 
     stream_id: bytes
@@ -34,6 +35,7 @@ class Job:
     seconds_left: float | None = None
     request_id: str = ""
     traceparent: str | None = None
+    odam_nms: bool = False
 
     @property
     def frame_bytes(self) -> int:
@@ -53,4 +55,4 @@ class Job:
 
     def fits(self, other: Job) -> bool:
         """Whether both can be worked on together."""
-        return self.stream_id == other.stream_id
+        return (self.stream_id, self.odam_nms) == (other.stream_id, other.odam_nms)

@@ -22,7 +22,7 @@ from fpcodec.v1 import codec_pb2_grpc
 from fpcodec_server.admission import AdmissionQueue, QueueLimits
 from fpcodec_server.calls import current_call
 from fpcodec_server.catalog import Catalog, ServedProfile
-from fpcodec_server.config import ServerConfig
+from fpcodec_server.config import OdamConfig, ServerConfig
 from fpcodec_server.dispatcher import BatchLimits, Dispatcher
 from fpcodec_server.halves import LoadHalves
 from fpcodec_server.health import LIVENESS, Health
@@ -83,6 +83,7 @@ class CodecServer:
             text, with metrics that nobody reads.
         observer: Told what happens; None for the metrics of ``operations``.
         hang_s: Seconds after which a worker that does not answer is ended and replaced.
+        odam: Whether Odam-NMS may select boxes; None for not.
 
     Raises:
         InputError: An argument is out of range.
@@ -108,6 +109,7 @@ class CodecServer:
         operations: Operations | None = None,
         observer: Observer | None = None,
         hang_s: float = ServerConfig.hang_s,
+        odam: OdamConfig | None = None,
     ) -> None:
         if min(grace_s, notice_s) < 0:
             raise InputError(f"a notice of {notice_s} s or a grace of {grace_s} s is negative; "
@@ -118,6 +120,7 @@ class CodecServer:
         self._limits, self._notice_s, self._grace_s = limits or Limits(), notice_s, grace_s
         self._threads, self._providers, self._executor = threads, tuple(providers), executor
         self._load, self._operations = load, operations or Operations()
+        self._odam = odam or OdamConfig()
         self._observer = observer or self._operations.metrics
         self._catalog = Catalog(profiles)
         self._tell_profiles()
@@ -132,7 +135,13 @@ class CodecServer:
             self._set_health, hang_s,
         )  # fmt: skip
         self._servicer = CodecServicer(
-            self._limits, self._streams, __version__, self._observer, client_of, deadline_s
+            self._limits,
+            self._streams,
+            __version__,
+            self._observer,
+            client_of,
+            deadline_s,
+            self._odam.mode,
         )
         self._server: grpc.aio.Server | None = None
         self._port = 0
@@ -233,7 +242,9 @@ class CodecServer:
         if load is None:
             # A profile in a folder can be sent to a process by its path.
             folders = tuple(cast("Profile", profile).path or Path() for profile in catalog)
-            load = LoadHalves(folders, self._threads, self._providers, self._limits)
+            load = LoadHalves(
+                folders, self._threads, self._providers, self._limits, self._odam.rule
+            )
         if self._executor == "threads":
             shared = functools.cache(load)
             return lambda: ThreadWorker(shared)

@@ -37,4 +37,5 @@ def server_of(config: ServerConfig, profiles: Sequence[ServedProfile]) -> CodecS
         grace_s=config.grace_s,
         hang_s=config.hang_s,
         operations=Operations.of(config),
+        odam=config.odam,
     )

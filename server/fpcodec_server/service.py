@@ -79,6 +79,7 @@ class CodecServicer:
         observer: Told what happens.
         client_of: Names the client of a call, for taking turns.
         deadline_s: Seconds for a call whose client names no deadline.
+        odam_mode: One of ``config.ODAM_MODES``.
     """
 
     def __init__(
@@ -89,9 +90,11 @@ class CodecServicer:
         observer: Observer,
         client_of: Callable[[Context], str],
         deadline_s: float,
+        odam_mode: str = "off",
     ) -> None:
         self._limits, self._streams, self._version = limits, streams, version
         self._observer, self._client_of, self._deadline_s = observer, client_of, deadline_s
+        self._odam_mode = odam_mode
         self._catalog: Catalog | None = None
         self._dispatcher: Dispatcher | None = None
         self._open_streams: set[Stream] = set()
@@ -172,7 +175,13 @@ class CodecServicer:
                 "in an InferStream call, or send a frame that stands for itself"
             )
         profile = catalog.of_frame(frame)
-        job = Job(profile.stream_id, frame, request.partial)
+        odam_nms = self._odam_mode == "always"
+        if request.odam_nms and self._odam_mode == "off":
+            raise InputError(
+                "this server does not offer Odam-NMS; ask without it, or have its operator set "
+                "odam.mode to offered"
+            )
+        job = Job(profile.stream_id, frame, request.partial, odam_nms=odam_nms or request.odam_nms)
         seconds_left = self._deadline_s if left_s is None else left_s
         return await self._infer(
             job, profile, request.request_id, self._client_of(context), seconds_left
@@ -191,7 +200,8 @@ class CodecServicer:
         ) -> codec_pb2.InferResponse:
             with stream_frame(request_id, len(frame)) as note:
                 profile, decoded = await video.read(frame, partial)
-                job = Job(profile.stream_id, frame, partial, decoded)
+                odam_nms = self._odam_mode == "always"
+                job = Job(profile.stream_id, frame, partial, decoded, odam_nms=odam_nms)
                 # Only now: an inter frame waits for those before it, and reading takes its time.
                 left_s = expires_at_s - asyncio.get_running_loop().time()
                 response = await self._infer(job, profile, request_id, client, left_s)
