@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from fpcodec.cli.output import progress_callback
 from fpcodec.data.coco import CocoDataset
-from fpcodec.detectors.base import Image
+from fpcodec.detectors.base import Detector, Image
 from fpcodec.detectors.decoding import batched_nms
 from fpcodec.detectors.factory import open_detector
-from fpcodec.detectors.small_family import load_small
-from fpcodec.errors import InputError
-from fpcodec.explain.candidates import Candidates, fcos_candidates
+from fpcodec.detectors.small_torch import SmallTorchDetector
 from fpcodec.explain.odam_detector import open_candidates
 from fpcodec.explain.odam_nms import OdamRule, best_first, likeness
 from fpcodec.files import replacing
 from fpcodec.images import load_image
-from fpcodec.pyramid import Array, ImageGeometry
+from fpcodec.pyramid import Array
 
 
 @dataclass(frozen=True)
@@ -65,48 +60,19 @@ class Source:
 
     def __init__(self, description: str) -> None:
         kind, _, folder = description.partition(":")
-        self.labels: Sequence[str]
-        self.iou: float
-        self.most: int
-        self._of: Callable[[Image], tuple[Callable[[], Candidates], ImageGeometry]]
-        if kind == "small":
-            self._open_small(Path(folder))
-            return
-        detector = open_detector(description, threads=1)
+        detector: Detector = (
+            SmallTorchDetector.from_folder(Path(folder), threads=1) if kind == "small"
+            else open_detector(description, threads=1)
+        )  # fmt: skip
         source = open_candidates(detector)
         self.labels, self.iou, self.most = detector.labels, source.iou, source.most
-
-        def of(image: Image) -> tuple[Callable[[], Candidates], ImageGeometry]:
-            pyramid = detector.extract(image)
-            return lambda: source.candidates(pyramid), pyramid.geometry
-
-        self._of = of
-
-    def _open_small(self, folder: Path) -> None:
-        found, config = load_small(folder)
-        model: Any = found.requires_grad_(False)
-        self.labels, self.iou, self.most = config.classes, model.nms_thresh, 100
-
-        def of(image: Image) -> tuple[Callable[[], Candidates], ImageGeometry]:
-            size = (image.shape[1], image.shape[0])
-            if size != config.size:
-                raise InputError(f"{folder} takes pictures of {config.size}; resize them first")
-            with torch.no_grad():
-                pixels = torch.from_numpy(image.copy()).permute(2, 0, 1).float()
-                batch, _ = model.transform([pixels])
-                levels = list(model.backbone(batch.tensors).values())
-            height, width = batch.tensors.shape[-2:]
-            network = (int(width), int(height))
-            geometry = ImageGeometry(size, network, size)
-            return lambda: fcos_candidates(model, levels, size, network, True), geometry
-
-        self._of = of
+        self._detector, self._candidates = detector, source.candidates
 
     def find(self, image: Image, rule: OdamRule) -> Found:
         """One picture's candidates and their likeness."""
-        candidates, geometry = self._of(image)
-        start = time.process_time()
-        found = candidates()
+        pyramid = self._detector.extract(image)
+        geometry, start = pyramid.geometry, time.process_time()
+        found = self._candidates(pyramid)
         batched_nms(found.boxes, found.scores, found.labels, self.iou, self.most)
         middle = time.process_time()
         width, height = geometry.network_size

@@ -96,9 +96,9 @@ def _of_onnx(detector: OnnxDetector) -> CandidateSource:
     config = DecodeConfig.from_dict(detector.config["decode"])
     folder = detector.folder
     if config.kind == "detections" and all((folder / name).is_file() for name in TORCH_FILES):
-        from fpcodec.detectors.tiny_torch import TinyTorchDetector
+        from fpcodec.detectors.small_torch import SmallTorchDetector
 
-        found = _of_torch(TinyTorchDetector.from_folder(folder))
+        found = _of_torch(SmallTorchDetector.from_folder(folder))
         return CandidateSource(found.candidates, found.iou, config.max_detections)
     head = open_onnx_head(detector, folder) if config.kind == "yolox" else None
     if not isinstance(head, YoloxHead):
@@ -113,11 +113,12 @@ def _of_onnx(detector: OnnxDetector) -> CandidateSource:
 def _of_torch(detector: Any) -> CandidateSource:
     from torchvision.models.detection import FCOS, FasterRCNN
 
-    from fpcodec.detectors.tiny_torch import TinyTorchDetector
+    from fpcodec.detectors.small_torch import SmallTorchDetector
 
     model = getattr(detector, "model", None)
-    # tiny clips to its whole input, torchvision to the picture in it; its labels count from 1.
-    whole = isinstance(detector, TinyTorchDetector)
+    # Small ones clip to their whole input, torchvision to the picture in it; its labels count
+    # from 1.
+    whole = isinstance(detector, SmallTorchDetector)
     if isinstance(model, FasterRCNN) and not model.roi_heads.has_mask():
         heads: Any = model.roi_heads
 
@@ -132,8 +133,9 @@ def _of_torch(detector: Any) -> CandidateSource:
 
         def of_fcos(pyramid: Pyramid) -> Candidates:
             levels = list(detector._complete(detector.tensors(pyramid)).values())
-            geometry = pyramid.geometry
-            return fcos_candidates(model, levels, geometry.content_size, geometry.network_size)
+            network = pyramid.geometry.network_size
+            size = network if whole else pyramid.geometry.content_size
+            return fcos_candidates(model, levels, size, network, background=whole)
 
         return CandidateSource(of_fcos, model.nms_thresh, model.detections_per_img)
     what = type(detector if model is None else model).__name__
