@@ -21,6 +21,7 @@ from distillation_tables import light_edge, students
 from explanations_table import explanations
 from learned_levels_table import key_chunks, progressive, recovery
 from markdown_tables import markdown
+from privacy_table import privacy
 from serving_tables import early_answers, edge_link, serving
 from training_losses_table import training_losses
 from video_tables import SECTIONS as VIDEO
@@ -45,7 +46,7 @@ DOCUMENTS = (
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("distillation", "edge", "explaining", "measurements", "scaling")
+        for name in ("distillation", "edge", "explaining", "measurements", "privacy", "scaling")
     ),
 )
 RUNS = (
@@ -349,6 +350,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     **{mark: partial(render, RESULTS / "video_yolox_nano") for mark, render in VIDEO.items()},
     "training losses": partial(training_losses, RESULTS / "training_losses"),
     "students": partial(students, sorted(RESULTS.glob("frs_*/rows.json"))),
+    "privacy": partial(privacy, RESULTS / "privacy" / "rows.json"),
     "explanations": partial(explanations, RESULTS / "explanations" / "rows.json"),
     **{f"light edge {x}": partial(light_edge, RESULTS / f"{x}_light") for x in LIGHT},
     **{
