@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
+pytest.importorskip("torch", reason="needs the train extra")
 
+import torch
 from safetensors.torch import load_file
 from script_kit import script_fixture
 from training_kit import write_images

@@ -33,9 +33,7 @@ def test_psnr_is_of_the_squared_error(scene: np.ndarray) -> None:
 
 def test_more_noise_is_less_alike(scene: np.ndarray) -> None:
     noise = np.random.default_rng(0).normal(size=scene.shape)
-    some, more = (
-        np.clip(scene + x * noise, 0, 255).round().astype(np.uint8) for x in (8.0, 40.0)
-    )
+    some, more = (np.clip(scene + x * noise, 0, 255).round().astype(np.uint8) for x in (8.0, 40.0))
     for measure in (psnr_db, ssim, edge_correlation):
         assert measure(scene, scene) > measure(some, scene) > measure(more, scene)
 
