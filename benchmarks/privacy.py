@@ -40,7 +40,12 @@ from fpcodec.evaluation.matching import iou_matrix, to_xywh
 from fpcodec.evaluation.privacy.inverter import Inverter, recover
 from fpcodec.evaluation.privacy.inverter_files import read_inverter
 from fpcodec.evaluation.privacy.received import ReceivedPyramids, content_of, network_picture
-from fpcodec.evaluation.privacy.reidentification import descriptor, rank_of_original
+from fpcodec.evaluation.privacy.reidentification import (
+    centred,
+    descriptor,
+    pyramid_descriptor,
+    rank_of_original,
+)
 from fpcodec.evaluation.privacy.similarity import edge_correlation, psnr_db, ssim
 from fpcodec.evaluation.rivals.pictures import PictureFormat, decode_picture
 from fpcodec.files import replacing
@@ -57,6 +62,7 @@ _WEBP = [
     for size in (1.0, 0.75, 0.5, 0.35, 0.25) for quality in (60, 40, 20, 10, 0)
 ]  # fmt: skip
 _WEBP_PICTURES = 24
+_COPY = PictureFormat("webp", 40, size=0.5)
 _PICTURES, _WORDS, _SETTINGS = "pictures.jsonl", "words.jsonl", "settings.json"
 _THREADS = 1
 
@@ -119,10 +125,7 @@ def frame_ways(profile: Profile, model: Inverter, qualities: Sequence[float | No
 
         return run
 
-    return {
-        UNCODED if quality is None else f"frame q{quality:g}": way(rate, quality)
-        for rate, quality in enumerate(qualities)
-    }
+    return {_name(quality): way(rate, quality) for rate, quality in enumerate(qualities)}
 
 
 def webp_ways(originals: Sequence[Image], sizes_bytes: Mapping[str, float]) -> Ways:
@@ -217,8 +220,13 @@ MEANS = ("bytes", "psnr_db", "ssim", "edges")
 SHARES = ("objects", "persons", "faces", "other_faces", "lines", "letters")
 
 
-def summarise(rows: Sequence[Mapping[str, Any]], names: Sequence[str], draws: int, seed: int
-              ) -> list[dict[str, Any]]:  # fmt: skip
+def summarise(
+    rows: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    matches: Mapping[str, Sequence[float]],
+    draws: int,
+    seed: int,
+) -> list[dict[str, Any]]:
     """Per way every measure with its interval, by drawing pictures."""
     weights = draw_weights(len(rows), draws, seed)
     summary = []
@@ -230,11 +238,10 @@ def summarise(rows: Sequence[Mapping[str, Any]], names: Sequence[str], draws: in
             entry[measure] = None if None in values else _share(
                 np.asarray(values, np.float64), np.ones(len(values)), weights
             )  # fmt: skip
-        ranks = np.asarray([x["rank"] for x in mine])
+        ranks = [x["rank"] for x in mine]
         for most in (1, 10):
-            # Of equals one is guessed, so a rank of a half is found half the time.
-            hits = np.clip(most - ranks, 0, 1)
-            entry[f"top_{most}"] = _share(hits, np.ones(len(hits)), weights)
+            entry[f"top_{most}"] = _found(ranks, most, weights)
+        entry["matched"] = _found(matches[name], 1, weights) if name in matches else None
         for measure in SHARES:
             if any(measure not in x for x in mine):
                 entry[measure] = None
@@ -243,6 +250,15 @@ def summarise(rows: Sequence[Mapping[str, Any]], names: Sequence[str], draws: in
             entry[measure] = _share(pairs[:, 0], pairs[:, 1], weights)
         summary.append(entry)
     return summary
+
+
+def _found(
+    ranks: Sequence[float], most: int, weights: npt.NDArray[np.int32]
+) -> dict[str, Any] | None:
+    """How often the original is among so many."""
+    # Of equals one is guessed, so a rank of a half is found half the time.
+    hits = np.clip(most - np.asarray(ranks), 0, 1)
+    return _share(hits, np.ones(len(hits)), weights)
 
 
 def _share(
@@ -256,12 +272,17 @@ def _share(
     return {**asdict(Interval.of(float(some.sum() / of.sum()), draws)), "of": int(of.sum())}
 
 
+def pictures_of(options: argparse.Namespace) -> list[Path]:
+    """The pictures that are measured, by name."""
+    paths = sorted(x for x in options.images.iterdir() if not x.name.startswith("."))
+    return paths[: options.limit]
+
+
 def measure_pictures(
     options: argparse.Namespace, eyes: Eyes, profile: Profile, frames: Ways, work: Path
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Rows of all pictures, those already in ``work`` first."""
-    paths = sorted(x for x in options.images.iterdir() if not x.name.startswith("."))
-    paths = paths[: options.limit]
+    paths = pictures_of(options)
     done = {x["picture"]: x["ways"] for x in read_lines(work / _PICTURES)}
 
     def original(path: Path) -> Image:
@@ -294,6 +315,42 @@ def measure_pictures(
                 file.flush()
             progress(index + 1, len(paths))
     return [done[path.name] for path in paths], list(ways)
+
+
+def measure_matches(
+    profile: Profile, qualities: Sequence[float | None], paths: Sequence[Path]
+) -> dict[str, list[float]]:
+    """Which of the pictures a pyramid is of, told by features alone: ranks, way by way.
+
+    The pictures are known as copies at half the network's size, through WebP: an attacker has
+    found them somewhere else. No inverter is needed.
+    """
+    sources = {_name(x): ReceivedPyramids(profile, x, _THREADS) for x in qualities}
+    known = []
+    asked: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in sources}
+    with progress_callback("Matches") as progress:
+        for index, path in enumerate(paths):
+            image = load_image(path)
+            for name, source in sources.items():
+                pyramid = source.extract(image)
+                asked[name].append(pyramid_descriptor(pyramid))
+            copy = _COPY.picture(image, pyramid.geometry)
+            copied = sources[UNCODED].extract(decode_picture(_COPY.encode(copy)))
+            known.append(pyramid_descriptor(copied))
+            progress(index + 1, len(paths))
+    gallery = np.stack(known)
+    mean = gallery.mean(0)
+    gallery = centred(gallery, mean)
+    return {
+        name: [
+            rank_of_original(x, gallery, own) for own, x in enumerate(centred(np.stack(some), mean))
+        ]
+        for name, some in asked.items()
+    }
+
+
+def _name(quality: float | None) -> str:
+    return UNCODED if quality is None else f"frame q{quality:g}"
 
 
 def measure_words(reader: TextReader, frames: Ways, scenes: int, seed: int) -> list[dict[str, Any]]:
@@ -382,18 +439,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_settings(options.work, settings)
     frames = frame_ways(profile, model, qualities)
     rows, names = measure_pictures(options, eyes, profile, frames, options.work)
+    matches = measure_matches(profile, qualities, pictures_of(options))
     words = measure_words(eyes.text, frames, options.scenes, options.seed) if eyes.text else []
     shared = {
         "data": options.images.name, "seed": options.seed, "training": training,
         "min_score": MIN_SCORE, "min_iou": MIN_IOU, "heights": HEIGHTS,
         "environment": asdict(environment),
     }  # fmt: skip
-    summary = summarise(rows, names, options.draws, options.seed)
+    summary = summarise(rows, names, matches, options.draws, options.seed)
     for entry in summary:
         entry["words"] = [x for x in words if x["way"] == entry["way"]]
-        print(entry["way"], *(
-            f"{x} {entry[x]['value']:.3f}" for x in (*MEANS, "top_1", *SHARES) if entry[x]
-        ))  # fmt: skip
+        shown = [x for x in (*MEANS, "top_1", "matched", *SHARES) if entry[x]]
+        print(entry["way"], *(f"{x} {entry[x]['value']:.3f}" for x in shown))
     drawn = {"original_words": [x for x in words if x["way"] == ORIGINAL]}
     with replacing(options.out) as temporary:
         text = json.dumps([{**x, **drawn, **shared} for x in summary], indent=1, allow_nan=False)

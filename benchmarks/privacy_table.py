@@ -12,6 +12,7 @@ from markdown_tables import markdown
 _LIKENESS = {
     "ssim": ("SSIM", ".2f"), "psnr_db": ("PSNR dB", ".1f"), "edges": ("edges' correlation", ".2f"),
     "top_1": ("its original found", ".0%"), "top_10": ("among the ten likest", ".0%"),
+    "matched": ("matched by features", ".0%"),
 }  # fmt: skip
 _LEGIBLE = {
     "objects": "objects", "persons": "persons", "faces": "faces",

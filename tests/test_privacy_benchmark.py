@@ -81,6 +81,8 @@ def test_every_way_is_measured_and_a_run_goes_on(
     assert uncoded["bytes"] is None
     assert webp["ssim"]["value"] > flat["ssim"]["value"]
     assert webp["top_1"]["value"] == 1
+    assert frame["matched"]["value"] == uncoded["matched"]["value"] == 1
+    assert webp["matched"] is None
     assert webp["objects"]["of"] == frame["objects"]["of"] > 0
     assert flat["objects"]["value"] == 0
     assert all(row["faces"] is None and row["words"] == [] for row in rows)

@@ -10,9 +10,14 @@ pytest.importorskip("scipy", reason="needs the bench extra")
 from fpcodec.data import generate_scene
 from fpcodec.errors import InputError
 from fpcodec.evaluation.privacy.received import content_of, network_picture
-from fpcodec.evaluation.privacy.reidentification import descriptor, rank_of_original
+from fpcodec.evaluation.privacy.reidentification import (
+    centred,
+    descriptor,
+    pyramid_descriptor,
+    rank_of_original,
+)
 from fpcodec.evaluation.privacy.similarity import MOST_DB, edge_correlation, psnr_db, ssim
-from fpcodec.pyramid import ImageGeometry
+from fpcodec.pyramid import ImageGeometry, LevelSpec, Pyramid, PyramidSpec
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +76,29 @@ def test_noise_and_flat_pictures_find_their_original_by_chance_only() -> None:
     flat = descriptor(np.full((40, 60, 3), 77, np.uint8))
     assert not flat.any()
     assert rank_of_original(flat, originals, 3) == pytest.approx(199 / 2)
+
+
+def test_a_pyramid_gives_itself_away_through_noise() -> None:
+    spec = PyramidSpec((LevelSpec("p3", 8, 4), LevelSpec("p4", 16, 6)))
+    geometry = ImageGeometry((96, 64), (96, 64), (96, 64))
+    generator = np.random.default_rng(0)
+
+    def pyramid(noise: float, own: int) -> Pyramid:
+        steady = np.random.default_rng([1, own])
+        levels = {}
+        for name in spec.names:
+            shape = spec.shape(name, geometry.network_size)
+            values = 5 + steady.normal(size=shape) + noise * generator.normal(size=shape)
+            levels[name] = values.astype(np.float32)
+        return Pyramid(spec, levels, geometry)
+
+    known = np.stack([pyramid_descriptor(pyramid(0, own)) for own in range(20)])
+    assert known.shape == (20, (4 + 6) * 4 * 6)
+    mean = known.mean(0)
+    asked = np.stack([pyramid_descriptor(pyramid(0.5, own)) for own in range(20)])
+    found = centred(asked, mean)
+    ranks = [rank_of_original(x, centred(known, mean), own) for own, x in enumerate(found)]
+    assert ranks == [0] * 20
 
 
 def test_what_the_network_sees_is_the_content_on_grey() -> None:

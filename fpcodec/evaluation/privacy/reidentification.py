@@ -1,4 +1,4 @@
-"""Whether a recovered picture gives away which of many known pictures it was made of."""
+"""Whether a recovered picture, or a pyramid, gives away which known picture it was made of."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from PIL import Image as PillowImage
 
 from fpcodec.detectors.base import Image
 from fpcodec.evaluation.privacy.similarity import luma
+from fpcodec.pyramid import Pyramid
 
 _SIDE = 32
 
@@ -22,6 +23,28 @@ def descriptor(picture: Image) -> Descriptors:
     length = float(np.linalg.norm(values))
     # Rounding leaves a flat picture's values a little off zero: no direction to go by.
     return values / length if length > 1e-2 else np.zeros_like(values)
+
+
+def pyramid_descriptor(pyramid: Pyramid) -> Descriptors:
+    """All coded levels, each averaged to the grid of the coarsest, of length 1, shape (D,)."""
+    levels = [pyramid.levels[name] for name in pyramid.spec.coded_names]
+    rows, columns = levels[-1].shape[1:]
+    parts = []
+    for values in levels:
+        # Where a level's sides are no multiples, its last rows or columns are left out.
+        down, across = values.shape[1] // rows, values.shape[2] // columns
+        whole = values[:, : rows * down, : columns * across]
+        parts.append(whole.reshape(-1, rows, down, columns, across).mean((2, 4)).ravel())
+    joined = np.concatenate(parts)
+    return np.asarray(joined / max(float(np.linalg.norm(joined)), 1e-9), np.float32)
+
+
+def centred(descriptors: Descriptors, mean: Descriptors) -> Descriptors:
+    """Descriptors (N, D) less what all pictures share, (D,), of length 1."""
+    left = descriptors - mean
+    return np.asarray(
+        left / np.maximum(np.linalg.norm(left, axis=1, keepdims=True), 1e-9), np.float32
+    )
 
 
 def rank_of_original(recovered: Descriptors, originals: Descriptors, own: int) -> float:
