@@ -50,8 +50,8 @@ def privacy(path: Path) -> str:
         ]),
         *_words(rows),
         f"<sub>`{environment['command']}`, commit {(environment['git_sha'] or '')[:7]}; the "
-        f"inverter by `{training['command']}`, {training['processor_minutes']:g} minutes of one "
-        "core</sub>",
+        f"inverter by `{training['command']}`, {training['steps_done']:,} steps in "
+        f"{training['processor_minutes']:g} minutes of one core</sub>",
     ))  # fmt: skip
 
 

@@ -44,7 +44,7 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     torch.manual_seed(0)
     model = Inverter(InverterConfig.of(spec, 2, width=16, blocks=1))
     write_inverter(model, (0.5,), folder / "inverter")
-    training = {"command": "python train.py", "processor_minutes": 1.0}
+    training = {"command": "python train.py", "processor_minutes": 1.0, "steps_done": 4}
     (folder / "inverter" / "training.json").write_text(json.dumps(training))
     write_images(folder / "images", PICTURES)
     return {
