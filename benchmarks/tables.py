@@ -23,6 +23,7 @@ from drift_table import drift
 from explanations_table import explanations
 from learned_levels_table import key_chunks, progressive, recovery
 from markdown_tables import markdown
+from privacy_table import privacy
 from serving_tables import early_answers, edge_link, serving
 from training_losses_table import training_losses
 from video_tables import SECTIONS as VIDEO
@@ -47,7 +48,7 @@ DOCUMENTS = (
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("distillation", "edge", "explaining", "measurements", "scaling")
+        for name in ("distillation", "edge", "explaining", "measurements", "privacy", "scaling")
     ),
 )
 RUNS = (
@@ -367,6 +368,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
         },
     ),
     "odam_training": partial(training, RESULTS / "crowding" / "odam_train.json"),
+    "privacy": partial(privacy, RESULTS / "privacy" / "rows.json"),
     "explanations": partial(explanations, RESULTS / "explanations" / "rows.json"),
     **{f"drift {x}": partial(drift, RESULTS / f"drift_{x}", titles) for x, titles in DRIFT.items()},
     **{f"light edge {x}": partial(light_edge, RESULTS / f"{x}_light") for x in LIGHT},

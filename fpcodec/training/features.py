@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fpcodec.detectors.base import Detector, Image
+from fpcodec.detectors.base import Image
 from fpcodec.errors import InputError
 from fpcodec.images import load_image
 from fpcodec.pyramid import ImageGeometry, Pyramid, PyramidSpec
@@ -30,6 +30,17 @@ INDEX = "index.json"
 HALF_MAX = 65504.0
 
 Progress = Callable[[int, int], None]
+
+
+class PyramidSource(Protocol):
+    """What gives pyramids of images: a detector, or what arrives of its pyramids elsewhere."""
+
+    @property
+    def spec(self) -> PyramidSpec:
+        """The pyramids."""
+
+    def extract(self, image: Image) -> Pyramid:
+        """The pyramid of an image, shape (H, W, 3), uint8, RGB."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +147,7 @@ class CachedPyramids(Sequence[Pyramid]):
 
 
 def cache_features(
-    detector: Detector,
+    detector: PyramidSource,
     images: Sequence[Path],
     folder: Path,
     *,
@@ -149,7 +160,7 @@ def cache_features(
     """Extract images, or find that it was done before.
 
     Args:
-        detector: Its edge half.
+        detector: Its edge half, or another source of its pyramids.
         images: In the order in which they are to be cached; the first are those held out.
         folder: Holds one folder per detector and list of images.
         identity: Of the detector.
@@ -176,7 +187,7 @@ def cache_features(
 
 
 def _extract(
-    detector: Detector,
+    detector: PyramidSource,
     images: Sequence[Path],
     folder: Path,
     limit_bytes: float,
