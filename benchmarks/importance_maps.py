@@ -16,7 +16,7 @@ from fpcodec.codecs.chunks import QuantisedLevel
 from fpcodec.codecs.pca import PcaCodec, highest_nearby
 from fpcodec.detectors.base import Detector
 from fpcodec.explain.importance import magnitude_map, odam_importance
-from fpcodec.explain.odam import ATTRIBUTES, MapRule, odam_map
+from fpcodec.explain.odam import MapRule, odam_map
 from fpcodec.explain.predictions import Predictor
 from fpcodec.pyramid import Array, ImageGeometry, Pyramid, derive
 
@@ -54,10 +54,9 @@ def odam_of(
 
 
 def odam_kinds(predictor: Predictor) -> dict[str, MapsOf]:
-    """ODAM of the score, of score and box, and with what speaks against a detection."""
+    """ODAM of the score, and the same with what speaks against a detection."""
     return {
         "odam": odam_of(predictor),
-        "odam-boxes": odam_of(predictor, ATTRIBUTES),
         "odam-magnitude": odam_of(predictor, rule=magnitude_map),
     }
 

@@ -129,10 +129,11 @@ def gradients(predictions: Predictions, index: int, attribute: str) -> dict[str,
         raise InputError(
             f"detection {index} is not there: {len(predictions)} were found, counted from 0"
         )
-    found = torch.autograd.grad(
-        _attribute(predictions, index, attribute), list(predictions.levels.values()),
-        retain_graph=True, allow_unused=True,
-    )  # fmt: skip
+    with torch.enable_grad():  # whatever the caller does not want to keep
+        found = torch.autograd.grad(
+            _attribute(predictions, index, attribute), list(predictions.levels.values()),
+            retain_graph=True, allow_unused=True,
+        )  # fmt: skip
     return {
         name: np.zeros(tuple(leaf.shape[1:]), np.float32) if x is None else x[0].numpy()
         for (name, leaf), x in zip(predictions.levels.items(), found, strict=True)
