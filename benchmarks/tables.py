@@ -19,6 +19,7 @@ from typing import Any
 from codec_costs_table import codec_costs
 from distillation_tables import light_edge, students
 from explanations_table import explanations
+from importance_table import fidelity, importance
 from learned_levels_table import key_chunks, progressive, recovery
 from markdown_tables import markdown
 from serving_tables import early_answers, edge_link, serving
@@ -45,7 +46,7 @@ DOCUMENTS = (
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("distillation", "edge", "explaining", "measurements", "scaling")
+        for name in ("distillation", "edge", "explaining", "importance", "measurements", "scaling")
     ),
 )
 RUNS = (
@@ -350,6 +351,14 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "training losses": partial(training_losses, RESULTS / "training_losses"),
     "students": partial(students, sorted(RESULTS.glob("frs_*/rows.json"))),
     "explanations": partial(explanations, RESULTS / "explanations" / "rows.json"),
+    **{
+        f"fidelity {name}": partial(fidelity, RESULTS / "explanation_fidelity" / f"{name}.json")
+        for name in ("yolox_nano", "bccd")
+    },
+    **{
+        f"importance {part}": partial(importance, RESULTS / "importance" / part)
+        for part in ("quantisation", "training")
+    },
     **{f"light edge {x}": partial(light_edge, RESULTS / f"{x}_light") for x in LIGHT},
     **{
         f"{part} {name}": partial(render, RESULTS / f"learned_levels_{name}")
