@@ -32,6 +32,7 @@ from explanations import check_settings, choose, collect, truths_of
 from fpcodec.cli.output import progress_callback
 from fpcodec.data.coco import CocoDataset, load_coco
 from fpcodec.detectors.base import Detector
+from fpcodec.detectors.factory import open_detector
 from fpcodec.errors import InputError
 from fpcodec.evaluation.bootstrap import Interval, draw_weights
 from fpcodec.evaluation.environment import Environment
@@ -238,6 +239,8 @@ def parse_options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--profile", type=Path, required=True)
+    parser.add_argument("--detector", metavar="SPEC",
+                        help="the profile's own in torch, where its graphs have no gradients")  # fmt: skip
     parser.add_argument("--images", type=Path, metavar="DIR", required=True)
     parser.add_argument("--annotations", type=Path, metavar="JSON", required=True)
     parser.add_argument("--objects", type=int, default=250, metavar="N", help="at least so many")
@@ -260,7 +263,12 @@ def main() -> None:
     environment = Environment.capture(shlex.join(["python", *sys.argv]), threads=options.threads)
     dataset = load_coco(options.annotations, options.images)
     profile = Profile.load(options.profile)
-    detector = profile.open_detector("both", threads=options.threads)
+    if options.detector:
+        detector: Detector = open_detector(options.detector, threads=options.threads)
+        if detector.spec != profile.spec:
+            raise InputError(f"{options.detector} is not the detector of {profile.name}")
+    else:
+        detector = profile.open_detector("both", threads=options.threads)
     measured = conditions(
         profile, detector, options.quality or QUALITIES,
         [tuple(text.split("+")) for text in options.levels], options.picture or PICTURES,
