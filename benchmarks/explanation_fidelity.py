@@ -240,7 +240,7 @@ def parse_options() -> argparse.Namespace:
     )
     parser.add_argument("--profile", type=Path, required=True)
     parser.add_argument("--detector", metavar="SPEC",
-                        help="the profile's own in torch, where its graphs have no gradients")  # fmt: skip
+                        help="the profile's in torch, if its graphs have no gradients")  # fmt: skip
     parser.add_argument("--images", type=Path, metavar="DIR", required=True)
     parser.add_argument("--annotations", type=Path, metavar="JSON", required=True)
     parser.add_argument("--objects", type=int, default=250, metavar="N", help="at least so many")
