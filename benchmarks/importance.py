@@ -41,6 +41,7 @@ from importance_maps import (
     response_of,
 )
 from pca_variants import SEED, SINGLE_STEPS, WithoutStepMap
+from training_losses import ScaleCurve
 
 from fpcodec.calibration.counting import fit_tables
 from fpcodec.cli.calibrate import choose_images
@@ -57,11 +58,12 @@ from fpcodec.evaluation.bd_rate import (
     bd_rate,
     bytes_ratio_at_drop,
 )
+from fpcodec.evaluation.bootstrap import Interval
 from fpcodec.evaluation.curves import Curve, is_point
 from fpcodec.evaluation.environment import Environment
-from fpcodec.evaluation.results import ResultRow, bytes_at_drop, write_rows
+from fpcodec.evaluation.results import ResultRow, bytes_at_drop, read_rows, write_rows
 from fpcodec.evaluation.runner import Evaluation, evaluate_ways
-from fpcodec.evaluation.scoring import Bootstrap, write_draws
+from fpcodec.evaluation.scoring import Bootstrap, read_draws, write_draws
 from fpcodec.evaluation.ways import FeaturesWay, OpenProfile, Workplace
 from fpcodec.explain.predictions import open_predictor
 from fpcodec.files import replacing
@@ -74,13 +76,17 @@ from fpcodec.training.settings import RunConfig, TrainingConfig
 from fpcodec.training.train import train
 
 QUALITIES = (0.15, 0.3, 0.5, 0.7)
-DROP = 1.0
-"""Points of AP at which bytes are compared."""
+DROP = {"quantisation": 1.0, "training": 3.0}
+"""Points of AP at which bytes are compared: short trainings do not come within one."""
 
-DROPS = {"quantisation": (0.5, 2.5), "training": (0.8, 2.5)}
+DROPS = {"quantisation": (0.5, 2.5), "training": (2.5, 5.5)}
 """Points of AP over which BD-rates are averaged."""
 
-ANCHORS = {"quantisation": "uniform", "training": "uniform"}
+BYTES = (1200.0, 2000.0, 3000.0)
+"""At which AP is compared."""
+
+ANCHORS = ("uniform", "S")
+"""Weights that the others are compared with."""
 
 _THREADS = 1
 
@@ -203,25 +209,49 @@ def measure(
 
 
 def summarise(
-    evaluation: Evaluation, anchor: str, drops: tuple[float, float]
+    rows: Sequence[ResultRow], draws: Mapping[str, Any], part: str
 ) -> list[dict[str, Any]]:
-    """Per weight: bytes at ``DROP`` and BD-rate over ``drops``, both beside the anchor's."""
+    """Per weight: bytes at ``DROP`` and AP lost at ``BYTES``, beside each anchor's; BD-rates."""
     families: dict[str, list[ResultRow]] = {}
-    for row in evaluation.rows:
+    for row in rows:
         if is_point(row):
             families.setdefault(row.parameters["profile"], []).append(row)
-    curves = {name: Curve.of(name, rows, evaluation.draws) for name, rows in families.items()}
-    return [
-        {
-            "weight": name,
-            "bytes_at_drop": {"drop": DROP, "bytes": bytes_at_drop(families[name], DROP)},
-            "ratio_at_drop": _found(partial(bytes_ratio_at_drop, curves[anchor], curve, DROP)),
-            "bd_rate": _found(
-                lambda curve=curve: bd_rate(FittedCurve(curves[anchor]), FittedCurve(curve), drops)
-            ),
-        }
+    curves = {name: Curve.of(name, own, draws) for name, own in families.items()}
+    fits = {name: FittedCurve(curve) for name, curve in curves.items()}
+    lost = {
+        name: [_lost(curve).at(size) if curve.draws is not None else None for size in BYTES]
         for name, curve in curves.items()
-    ]
+    }
+    summary = []
+    for name, curve in curves.items():
+        beside = {
+            anchor: {
+                "ratio_at_drop": _found(
+                    partial(bytes_ratio_at_drop, curves[anchor], curve, DROP[part])
+                ),
+                "bd_rate": _found(partial(bd_rate, fits[anchor], fits[name], DROPS[part])),
+                "won_at_bytes": [
+                    None
+                    if here is None or there is None
+                    else asdict(Interval.of(there[0] - here[0], there[1] - here[1]))
+                    for here, there in zip(lost[name], lost[anchor], strict=True)
+                ],
+            }
+            for anchor in ANCHORS
+            if anchor in curves
+        }
+        size = bytes_at_drop(families[name], DROP[part])
+        summary.append({
+            "weight": name, "bytes_at_drop": {"drop": DROP[part], "bytes": size},
+            "bytes": BYTES, "beside": beside,
+        })  # fmt: skip
+    return summary
+
+
+def _lost(curve: Curve) -> ScaleCurve:
+    """AP lost against bytes, to be read between qualities."""
+    size, drops = np.asarray(curve.points).T
+    return ScaleCurve(size, drops, np.asarray(curve.draws))
 
 
 def _found(compare: Callable[[], BdRate | BytesRatio]) -> dict[str, Any]:
@@ -233,16 +263,17 @@ def _found(compare: Callable[[], BdRate | BytesRatio]) -> dict[str, Any]:
 
 
 def print_summary(summary: Sequence[Mapping[str, Any]]) -> None:
-    """A line per weight."""
+    """A line per weight and anchor."""
     for entry in summary:
-        size, ratio, rate = (entry[x] for x in ("bytes_at_drop", "ratio_at_drop", "bd_rate"))
-        at_drop = "-" if size["bytes"] is None else f"{size['bytes']:,.0f}"
-        cells = [
-            "unknown" if "unknown" in x
-            else f"{x[key]:.2f} [{x['low'] or 0:.2f}, {x['high'] or 0:.2f}]"
-            for x, key in ((ratio, "ratio"), (rate, "percent"))
-        ]  # fmt: skip
-        print(f"{entry['weight']:18}{at_drop:>10}  {cells[0]:24}{cells[1]}")
+        size = entry["bytes_at_drop"]["bytes"]
+        at_drop = "-" if size is None else f"{size:,.0f}"
+        for anchor, found in entry["beside"].items():
+            cells = [
+                "unknown" if "unknown" in x
+                else f"{x[key]:.2f} [{x['low'] or 0:.2f}, {x['high'] or 0:.2f}]"
+                for x, key in ((found["ratio_at_drop"], "ratio"), (found["bd_rate"], "percent"))
+            ]  # fmt: skip
+            print(f"{entry['weight']:18}{at_drop:>10}  {anchor:10}{cells[0]:24}{cells[1]}")
 
 
 def parse_options() -> argparse.Namespace:
@@ -266,6 +297,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", action="append", metavar="WEIGHT", help="all without it")
     parser.add_argument("--train-only", action="store_true", help="measure in a later call")
+    parser.add_argument("--sum-up", action="store_true",
+                        help="measure nothing: compare anew what --out holds")  # fmt: skip
     parser.add_argument("--work", type=Path, metavar="DIR", required=True)
     parser.add_argument("--out", type=Path, metavar="DIR", required=True)
     return parser.parse_args()
@@ -275,6 +308,9 @@ def main() -> None:
     import torch
 
     options = parse_options()
+    if options.sum_up:
+        sum_up(options.out)
+        return
     torch.set_num_threads(_THREADS)
     environment = Environment.capture(shlex.join(["python", *sys.argv]), threads=_THREADS)
     dataset = load_coco(options.annotations, options.images, limit=options.limit)
@@ -300,14 +336,27 @@ def main() -> None:
         facts |= {"steps": config.steps, "batch": config.batch}
     evaluation = measure(detector, profiles, dataset, options.quality or QUALITIES,
                          Bootstrap(options.draws), environment)  # fmt: skip
-    summary = summarise(evaluation, ANCHORS[options.part], DROPS[options.part])
-    print_summary(summary)
     options.out.mkdir(parents=True, exist_ok=True)
     write_rows(options.out / "rows.json", evaluation.rows)
     write_draws(options.out / "draws.npz", evaluation.draws)
-    with replacing(options.out / "summary.json") as temporary:
+    write_summary(options.out, facts, evaluation.rows, evaluation.draws)
+
+
+def write_summary(
+    out: Path, facts: Mapping[str, Any], rows: Sequence[ResultRow], draws: Mapping[str, Any]
+) -> None:
+    """Compare, print, and write ``summary.json``."""
+    summary = summarise(rows, draws, facts["part"])
+    print_summary(summary)
+    with replacing(out / "summary.json") as temporary:
         text = json.dumps({**facts, "weights": summary}, indent=1, allow_nan=False)
         temporary.write_text(text + "\n", "utf-8")
+
+
+def sum_up(out: Path) -> None:
+    """Compare anew what a folder holds."""
+    facts = json.loads((out / "summary.json").read_text("utf-8"))
+    write_summary(out, facts, read_rows(out), read_draws(out / "draws.npz"))
 
 
 def map_names() -> list[str]:

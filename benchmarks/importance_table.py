@@ -48,25 +48,40 @@ def importance(folder: Path) -> str:
         knows = () if training else ("no" if name in NEEDS_HEAD else "yes",)
         lines.append((
             WEIGHTS[name], *knows, *(_point(points.get((name, q))) for q in qualities),
-            "-" if size is None else f"{size:,.0f}", _bd_rate(entry["bd_rate"]),
+            "-" if size is None else f"{size:,.0f}",
+            *_beside(entry, training),
         ))  # fmt: skip
+    first = summary["weights"][0]
     head = (
         "weight", *(() if training else ("known to the edge",)),
-        *(f"quality {q:g}" for q in qualities),
-        f"bytes at -{summary['weights'][0]['bytes_at_drop']['drop']:g} AP", "BD-rate, %",
+        *(f"quality {q:g}" for q in qualities), f"bytes at -{first['bytes_at_drop']['drop']:g} AP",
+        *(
+            f"{what} beside {anchor}{unit}"
+            for anchor in first["beside"]
+            for what, unit in (
+                [(f"AP at {size:,.0f}", "") for size in first["bytes"]] if training
+                else [("BD-rate", ", %")]
+            )
+        ),
     )  # fmt: skip
     said = f"{summary['images']} images, unsplit AP {unsplit.ap['ap']:.1f}"
     if training:
         said += (f"; {summary['steps']:,} steps of {summary['batch']} images on "
                  f"{summary['calibration_images']:,} photographs, the same seed")  # fmt: skip
-    anchor, drops = next(
-        ((x["bd_rate"]["anchor"], x["bd_rate"]["drops_asked"])
-         for x in summary["weights"] if "anchor" in x["bd_rate"]),
-        ("uniform", (0, 0)),
+    drops = next(
+        (found["bd_rate"]["drops_asked"]
+         for x in summary["weights"] for found in x["beside"].values()
+         if "drops_asked" in found["bd_rate"]),
+        (0, 0),
+    )  # fmt: skip
+    compared = (
+        "points of AP more or less at equal bytes" if training
+        else f"BD-rate: bytes more or less at equal AP, over drops of {drops[0]:g} to "
+        f"{drops[1]:g} points"
     )  # fmt: skip
     return "\n\n".join((
-        f"{said}. Bytes / AP at each quality; BD-rate: bytes beside `{anchor}` at equal AP, over "
-        f"drops of {drops[0]:g} to {drops[1]:g} points, with the 95 % of paired draws over images.",
+        f"{said}. Bytes / AP at each quality; {compared}, with the 95 % of paired draws over "
+        "images.",
         markdown(head, lines), _made_by(summary["environment"]),
     ))  # fmt: skip
 
@@ -96,6 +111,23 @@ def fidelity(path: Path) -> str:
         ),
         _made_by(found["environment"]),
     ))  # fmt: skip
+
+
+def _beside(entry: Mapping[str, Any], training: bool) -> list[str]:
+    """Comparisons with each anchor."""
+    if not training:
+        return [_bd_rate(found["bd_rate"]) for found in entry["beside"].values()]
+    return [
+        "0" if anchor == entry["weight"] else _signed(won)
+        for anchor, found in entry["beside"].items()
+        for won in found["won_at_bytes"]
+    ]
+
+
+def _signed(found: Mapping[str, float] | None) -> str:
+    if found is None:
+        return "-"
+    return f"{found['value']:+.1f} [{found['low']:+.1f}, {found['high']:+.1f}]"
 
 
 def _point(row: ResultRow | None) -> str:

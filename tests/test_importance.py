@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -94,7 +96,7 @@ def test_each_detection_peaks_at_its_score_and_the_best_are_kept() -> None:
 
 def test_importance_is_the_sum_of_single_maps() -> None:
     detector = open_detector("tiny", threads=1)
-    pyramid = detector.extract(np.ascontiguousarray(generate_scene(3).image[:200, :280]))
+    pyramid = detector.extract(np.ascontiguousarray(generate_scene(3).image[:160, :160]))
     predictions = open_predictor(detector)(derive(pyramid))
     assert len(predictions) > 1
     with torch.no_grad():  # as training asks for it
@@ -183,3 +185,23 @@ def test_plain_squared_error_has_no_weight(tmp_path: Path) -> None:
     images = write_images(tmp_path / "images", 6)
     with pytest.raises(InputError, match="frs-features"):
         run_training(tmp_path, images, short(), importance=Twice())
+
+
+def test_comparisons_follow_from_the_committed_rows(repository: Path, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(repository / "benchmarks"))
+        benchmark = importlib.import_module("importance")
+        table = importlib.import_module("importance_table")
+    folder = repository / "benchmarks" / "results" / "importance" / "quantisation"
+    for name in ("rows.json", "draws.npz", "summary.json"):
+        shutil.copy(folder / name, tmp_path / name)
+    benchmark.sum_up(tmp_path)
+    found, committed = (json.loads((x / "summary.json").read_text()) for x in (tmp_path, folder))
+    assert [x["weight"] for x in found["weights"]] == [x["weight"] for x in committed["weights"]]
+    for new, old in zip(found["weights"], committed["weights"], strict=True):
+        for anchor, beside in old["beside"].items():
+            mine = new["beside"][anchor]["bd_rate"]["percent"]
+            assert mine == pytest.approx(beside["bd_rate"]["percent"], abs=1e-6)
+    text = table.importance(tmp_path)
+    assert "| ODAM |" in text
+    assert table.importance(tmp_path / "none") == "Not measured yet."
