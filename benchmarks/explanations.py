@@ -237,9 +237,28 @@ def truths_of(dataset: CocoDataset, labels: Sequence[str]
 def run(bench: Bench, dataset: CocoDataset, wanted: int, work: Path,
         progress: Callable[[int, int], None]) -> list[dict[str, Any]]:  # fmt: skip
     """Rows of at least so many objects, whole images at a time; those already in ``work`` first."""
+    truths = list(truths_of(dataset, bench.detector.labels))
+    return collect(
+        dataset, lambda i: measure_image(bench, dataset, i, truths[i]), wanted, work, progress
+    )
+
+
+def collect(dataset: CocoDataset, measured: Callable[[int], list[dict[str, Any]]], wanted: int,
+            work: Path, progress: Callable[[int, int], None]) -> list[dict[str, Any]]:  # fmt: skip
+    """Rows of images in their order until there are so many, those already in ``work`` first.
+
+    Args:
+        dataset: The images.
+        measured: From an image's position to its rows, one per object.
+        wanted: Objects, at least.
+        work: Keeps what is done.
+        progress: Called with objects done and objects wanted.
+
+    Raises:
+        InputError: No image has a row.
+    """
     done = _read_done(work / _DONE)
     rows = [row for entry in done.values() for row in entry["rows"]]
-    truths = list(truths_of(dataset, bench.detector.labels))
     with (work / _DONE).open("a", encoding="utf-8") as file:
         for position, image in enumerate(dataset.images):
             progress(min(len(rows), wanted), wanted)
@@ -247,7 +266,7 @@ def run(bench: Bench, dataset: CocoDataset, wanted: int, work: Path,
                 break
             if image.id in done:
                 continue
-            found = measure_image(bench, dataset, position, truths[position])
+            found = measured(position)
             file.write(json.dumps({"image": image.id, "rows": found}, allow_nan=False) + "\n")
             file.flush()
             rows.extend(found)

@@ -21,6 +21,7 @@ from crowding_tables import suppression, training
 from distillation_tables import light_edge, students
 from drift_table import drift
 from explanations_table import explanations
+from importance_table import fidelity, importance
 from learned_levels_table import key_chunks, progressive, recovery
 from markdown_tables import markdown
 from privacy_table import privacy
@@ -48,7 +49,15 @@ DOCUMENTS = (
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("distillation", "edge", "explaining", "measurements", "privacy", "scaling")
+        for name in (
+            "distillation",
+            "edge",
+            "explaining",
+            "importance",
+            "measurements",
+            "privacy",
+            "scaling",
+        )
     ),
 )
 RUNS = (
@@ -371,6 +380,14 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "privacy": partial(privacy, RESULTS / "privacy" / "rows.json"),
     "explanations": partial(explanations, RESULTS / "explanations" / "rows.json"),
     **{f"drift {x}": partial(drift, RESULTS / f"drift_{x}", titles) for x, titles in DRIFT.items()},
+    **{
+        f"fidelity {name}": partial(fidelity, RESULTS / "explanation_fidelity" / f"{name}.json")
+        for name in ("yolox_nano", "bccd")
+    },
+    **{
+        f"importance {part}": partial(importance, RESULTS / "importance" / part)
+        for part in ("quantisation", "training")
+    },
     **{f"light edge {x}": partial(light_edge, RESULTS / f"{x}_light") for x in LIGHT},
     **{
         f"{part} {name}": partial(render, RESULTS / f"learned_levels_{name}")

@@ -14,6 +14,7 @@ from PIL import Image
 
 from fpcodec.data import generate_scene
 from fpcodec.profile import Profile
+from fpcodec.training.objective import Importance
 from fpcodec.training.settings import RunConfig, TrainingConfig
 from fpcodec.training.train import Trained, train
 from fpcodec.training.watch import StepReport, Watcher
@@ -75,13 +76,14 @@ def run_training(
     detector: Any = None,
     start: Profile | None = None,
     watcher: Watcher | None = None,
+    importance: Importance | None = None,
     **run: Any,
 ) -> Trained:
     """Train in ``folder/run`` and write ``folder/profile``; None but in the first process."""
     place = {"checkpoint_minutes": 0.0, "measure_steps": 0, "key_level_seconds": 0.0, **run}
     return train(  # type: ignore[return-value]
         detector or FakeDetector(), images, folder / "profile", config or settings(),
-        RunConfig(folder / "run", **place), start=start, watcher=watcher,
+        RunConfig(folder / "run", **place), start=start, importance=importance, watcher=watcher,
     )  # fmt: skip
 
 

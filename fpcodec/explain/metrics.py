@@ -129,6 +129,26 @@ def object_discrimination_index(heatmap: Array, own: int, objects: Sequence[Mask
     return float(heatmap[others].sum(dtype=np.float64)) / on_any if on_any > 0 else float("nan")
 
 
+def map_correlation(first: Array, second: Array) -> float:
+    """Pearson's correlation of two maps of one image, pixel by pixel.
+
+    Returns:
+        In [-1, 1]; NaN where a map is flat.
+
+    Raises:
+        InputError: The maps differ in size.
+    """
+    _check(first)
+    _check(second)
+    if first.shape != second.shape:
+        raise InputError(
+            f"maps {first.shape} and {second.shape} differ in size; bring both to the image's"
+        )
+    a, b = (x.astype(np.float64) - x.mean(dtype=np.float64) for x in (first, second))
+    spread = float(np.sqrt((a**2).sum()) * np.sqrt((b**2).sum()))
+    return float(np.clip((a * b).sum() / spread, -1, 1)) if spread > 0 else float("nan")
+
+
 def box_mask(box: Box, size: tuple[int, int]) -> Mask:
     """The pixels of a box in an image of ``(width, height)``: rounded outwards, clipped."""
     x1, y1, x2, y2 = _corners(box)

@@ -109,7 +109,10 @@ def explain(
     features = predictions.levels[level].detach().numpy()[0]
     maps = {}
     for attribute in attributes:
-        found = of_score if attribute == "score" else gradients(predictions, index, attribute)
+        found = (
+            of_score if attribute == "score"
+            else gradients(predictions, index, attribute, levels=(level,))
+        )  # fmt: skip
         maps[attribute] = (rule or odam_map)(smoothed(found[level], sigma), features)
     total = sum(mass.values())
     return Explanation(
@@ -119,8 +122,16 @@ def explain(
     )  # fmt: skip
 
 
-def gradients(predictions: Predictions, index: int, attribute: str) -> dict[str, Array]:
-    """Gradient of one attribute of one detection by every coded level, (C, H, W), float32.
+def gradients(
+    predictions: Predictions, index: int, attribute: str, levels: Sequence[str] | None = None
+) -> dict[str, Array]:
+    """Gradient of one attribute of one detection by coded levels, (C, H, W), float32.
+
+    Args:
+        predictions: As ``predictions.open_predictor`` gives them.
+        index: Which detection.
+        attribute: One of ATTRIBUTES.
+        levels: By these alone, which takes less time; None for every coded level.
 
     Raises:
         InputError: There is no such detection or attribute.
@@ -129,13 +140,15 @@ def gradients(predictions: Predictions, index: int, attribute: str) -> dict[str,
         raise InputError(
             f"detection {index} is not there: {len(predictions)} were found, counted from 0"
         )
-    found = torch.autograd.grad(
-        _attribute(predictions, index, attribute), list(predictions.levels.values()),
-        retain_graph=True, allow_unused=True,
-    )  # fmt: skip
+    leaves = {name: predictions.levels[name] for name in levels or predictions.levels}
+    with torch.enable_grad():  # whatever the caller does not want to keep
+        found = torch.autograd.grad(
+            _attribute(predictions, index, attribute), list(leaves.values()),
+            retain_graph=True, allow_unused=True,
+        )  # fmt: skip
     return {
         name: np.zeros(tuple(leaf.shape[1:]), np.float32) if x is None else x[0].numpy()
-        for (name, leaf), x in zip(predictions.levels.items(), found, strict=True)
+        for (name, leaf), x in zip(leaves.items(), found, strict=True)
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -34,6 +35,19 @@ class Distortion:
     response: dict[str, Tensor] | None
 
 
+class Importance(Protocol):
+    """What the feature loss is weighted by, in place of S.
+
+    Attributes:
+        name: Tells checkpoints of different ones apart.
+    """
+
+    name: str
+
+    def __call__(self, levels: Levels) -> Levels:
+        """Weights (N, 1, H, W), not negative, of features (N, C, H, W) before coding."""
+
+
 class Objective:
     """Distortion as a configuration wants it measured.
 
@@ -41,10 +55,18 @@ class Objective:
         config: Kind and weights of the losses.
         head: The frozen head; None where the loss is ``mse``.
         scale: Per level the inverse of each channel's deviation, (1, C, 1, 1).
+        importance: Weighs the features' error; None for S. The head's losses keep S.
     """
 
-    def __init__(self, config: TrainingConfig, head: Head | None, scale: Levels) -> None:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        head: Head | None,
+        scale: Levels,
+        importance: Importance | None = None,
+    ) -> None:
         self.config, self.head, self.scale = config, head, dict(scale)
+        self.importance = importance
 
     def __call__(self, original: Levels, decoded: Levels) -> Distortion:
         """Compare features (N, C, H, W) before and after coding.
@@ -64,7 +86,8 @@ class Objective:
             raise ModelError(f"the detector's head gives no score for {', '.join(unseen)}; "
                              "train with --loss mse")  # fmt: skip
         response = {name: every[name] for name in original}
-        features = feature_loss(original, decoded, response, self.scale)
+        weights = response if self.importance is None else self.importance(original)
+        features = feature_loss(original, decoded, weights, self.scale)
         if self.config.loss == "frs-features":
             return Distortion(features, {"features": features.mean()}, response)
         student = self.head(decoded, teacher)

@@ -29,7 +29,7 @@ from fpcodec.training.held_out import HeldOut, Measured, network_coder, profile_
 from fpcodec.training.initial import initial_network
 from fpcodec.training.loop import Trainer, half_precision
 from fpcodec.training.network import LearnedNetwork
-from fpcodec.training.objective import Objective
+from fpcodec.training.objective import Importance, Objective
 from fpcodec.training.prepare import Prepared, prepare, shuffled
 from fpcodec.training.settings import RunConfig, TrainingConfig
 from fpcodec.training.shortages import disk_full_named, out_of_memory_named
@@ -72,6 +72,7 @@ def train(
     *,
     start: Profile | None = None,
     teacher: ExportableDetector | None = None,
+    importance: Importance | None = None,
     watcher: Watcher | None = None,
 ) -> Trained | None:
     """Train a codec for a detector and write its profile; go on where an earlier call was ended.
@@ -86,6 +87,8 @@ def train(
             calibrate the former.
         teacher: Whose pyramids the server should see, where the detector has a light edge; None
             for the detector's own.
+        importance: What the feature loss of ``frs`` and ``frs-features`` is weighted by; None for
+            S. What tells the step map where to be fine stays S.
         watcher: Is told of progress.
 
     Returns:
@@ -103,6 +106,9 @@ def train(
             f"{len(images)} images are fewer than a batch of {config.batch} and {config.held_out} "
             "held out; add images, or lower --batch or --held-out"
         )
+    if importance is not None and config.loss == "mse":
+        raise InputError("--loss mse weighs all positions alike; use frs-features or frs with an "
+                         "importance of your own")  # fmt: skip
     told = watcher or Watcher()
     with joined(run.device) as processes, out_of_memory_named(config.batch):
         ordered = shuffled(images)
@@ -113,7 +119,7 @@ def train(
         processes.wait()
         if not processes.first:
             prepared = prepare(detector, ordered, config, run, None, teacher, Watcher())
-        trainer = _trainer(detector, prepared, config, run, processes, told)
+        trainer = _trainer(detector, prepared, config, run, importance, processes, told)
         held_out = _held_out(detector, prepared, config.held_out)
         _run(trainer, held_out)
         finished = _finish(trainer, detector, prepared, held_out, out) if processes.first else None
@@ -132,12 +138,16 @@ def _trainer(
     prepared: Prepared,
     config: TrainingConfig,
     run: RunConfig,
+    importance: Importance | None,
     processes: Processes,
     told: Watcher,
 ) -> Trainer:
     """Set up a run at its start, or where its last checkpoint was."""
     device, codec = processes.device, prepared.start.codec
-    facts = prepared.facts | {"processes": processes.count}
+    facts = prepared.facts | {
+        "processes": processes.count,
+        "importance": None if importance is None else importance.name,
+    }
     checkpoint = Checkpoint.load(run.folder, facts)
     if isinstance(codec, LearnedCodec):
         network = trained_network(codec)
@@ -152,7 +162,7 @@ def _trainer(
             # The detector goes on using its own modules where it is.
             head = copy.deepcopy(head).to(device)
     scale = {name: network.analysis.levels[name].scale for name in network.names}
-    objective = Objective(config, head, scale)
+    objective = Objective(config, head, scale, importance)
     batches = Batches(prepared.cache, config.held_out, config.batch, device, prepared.targets)
     if not processes.first:
         told = Watcher()
