@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import shlex
 import sys
 import time
@@ -35,6 +34,7 @@ from fpcodec.errors import InputError
 from fpcodec.evaluation.privacy.inverter import Inverter, InverterConfig
 from fpcodec.evaluation.privacy.inverter_files import write_inverter
 from fpcodec.evaluation.privacy.received import ReceivedPyramids, network_picture
+from fpcodec.files import replacing
 from fpcodec.images import load_image
 from fpcodec.profile import Profile
 from fpcodec.training.features import FeatureCache, cache_features
@@ -208,9 +208,8 @@ def keep(
         "step": step, "seconds": seconds, "model": model.state_dict(), "what": what(settings),
         "average": average.model.state_dict(), "optimiser": optimiser.state_dict(),
     }  # fmt: skip
-    scratch = settings.out / "checkpoint.pt.tmp"
-    torch.save(state, scratch)
-    os.replace(scratch, settings.out / "checkpoint.pt")
+    with replacing(settings.out / "checkpoint.pt") as temporary:
+        torch.save(state, temporary)
     write_inverter(average.model, tuple(settings.quality), settings.out)
     facts = {
         "command": f"python {shlex.join(sys.argv)}", **what(settings), "steps_done": step,

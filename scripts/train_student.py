@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import shlex
 import sys
 import time
@@ -38,6 +37,7 @@ from fpcodec.detectors.small_family import KINDS, build_small, load_small
 from fpcodec.detectors.tiny import CARD, WEIGHTS, TinyConfig
 from fpcodec.distill.students import LOSSES, Distiller
 from fpcodec.explain.odam_train import OdamTrained
+from fpcodec.files import replacing
 
 
 @dataclass(frozen=True)
@@ -169,9 +169,8 @@ def keep(
         "step": step, "seconds": seconds, "learner": learner.state_dict(),
         "average": average.model.state_dict(), "optimiser": optimiser.state_dict(),
     }  # fmt: skip
-    scratch = settings.out / "checkpoint.pt.tmp"
-    torch.save(state, scratch)
-    os.replace(scratch, settings.out / "checkpoint.pt")
+    with replacing(settings.out / "checkpoint.pt") as temporary:
+        torch.save(state, temporary)
 
 
 def restore(

@@ -16,6 +16,7 @@ from torch import nn
 
 from fpcodec.data.coco import CocoDataset
 from fpcodec.detectors.tiny import CARD, WEIGHTS, TinyConfig
+from fpcodec.files import replacing
 
 # Held-out scenes have the seeds 0..99,999; training never meets them.
 FIRST_TRAINING_SEED = 1_000_000
@@ -113,11 +114,11 @@ def save(
         "average": average.model.state_dict(),
         "optimiser": optimiser.state_dict(),
     }
-    torch.save(checkpoint, settings.out / "checkpoint.pt.tmp")
-    os.replace(settings.out / "checkpoint.pt.tmp", settings.out / "checkpoint.pt")
+    with replacing(settings.out / "checkpoint.pt") as temporary:
+        torch.save(checkpoint, temporary)
     weights = {name: value.contiguous() for name, value in average.model.state_dict().items()}
-    save_file(weights, settings.out / f"{WEIGHTS}.tmp")
-    os.replace(settings.out / f"{WEIGHTS}.tmp", settings.out / WEIGHTS)
+    with replacing(settings.out / WEIGHTS) as temporary:
+        save_file(weights, temporary)
     (settings.out / CARD).write_text(json.dumps(data.config.to_card(), indent=2) + "\n")
     facts: dict[str, object] = {
         "steps": progress.step,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -72,12 +72,18 @@ class DecodeConfig:
             raise InputError(f"decode description cannot be used: {error}") from error
 
 
+Judge = Callable[[int, npt.NDArray[np.int64], npt.NDArray[np.bool_]], npt.NDArray[np.bool_]]
+"""From a box that is kept, those below it, by their places in the order of scores, and whether they
+overlap it, to whether they are dropped."""
+
+
 def batched_nms(
     boxes: Array,
     scores: Array,
     labels: npt.NDArray[np.int64],
     iou_threshold: float,
     max_kept: int | None = None,
+    judge: Judge | None = None,
 ) -> npt.NDArray[np.int64]:
     """Greedy non-maximum suppression within each class.
 
@@ -87,6 +93,7 @@ def batched_nms(
         labels: Shape (N,), int64; boxes of different labels never suppress each other.
         iou_threshold: Overlap above which the box of lower score is dropped.
         max_kept: Stop after this many boxes; None for all. The first ones are the same.
+        judge: Which boxes are dropped, where it is not those that overlap.
 
     Returns:
         Indices of the boxes kept, best first, shape (M,), int64.
@@ -103,8 +110,10 @@ def batched_nms(
         high = np.minimum(boxes[best, 2:], boxes[rest, 2:])
         overlap = np.prod(np.maximum(high - low, 0), axis=1)
         union = areas[best] + areas[rest] - overlap
-        drop = (overlap > iou_threshold * union) & (labels[rest] == labels[best])
-        remaining = rest[~drop]
+        drop = overlap > iou_threshold * union
+        if judge is not None:
+            drop = judge(int(best), rest, drop)
+        remaining = rest[~(drop & (labels[rest] == labels[best]))]
     return np.asarray(kept, np.int64)
 
 

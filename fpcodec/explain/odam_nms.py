@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from fpcodec.detectors.decoding import batched_nms
 from fpcodec.errors import InputError
 from fpcodec.pyramid import Array
 
@@ -104,25 +105,18 @@ def odam_nms(
         raise InputError(
             f"likeness {alike.shape} is not that of some of {len(boxes)} boxes with each other"
         )
-    order = np.argsort(-scores, kind="stable")
-    boxes, labels = boxes[order], labels[order]
-    areas = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
-    remaining = np.arange(len(order))
-    kept: list[int] = []
-    while len(remaining) and (max_kept is None or len(kept) < max_kept):
-        best, rest = remaining[0], remaining[1:]
-        kept.append(int(order[best]))
-        low = np.maximum(boxes[best, :2], boxes[rest, :2])
-        high = np.minimum(boxes[best, 2:], boxes[rest, 2:])
-        overlap = np.prod(np.maximum(high - low, 0), axis=1)
-        union = areas[best] + areas[rest] - overlap
-        drop = overlap > iou_threshold * union
-        if best < len(alike):
-            known = rest < len(alike)
-            found = alike[best, rest[known]]
-            drop[known] = np.where(drop[known], found >= rule.low, found >= rule.high)
-        remaining = rest[~(drop & (labels[rest] == labels[best]))]
-    return np.asarray(kept, np.int64)
+
+    def judge(
+        best: int, rest: npt.NDArray[np.int64], overlaps: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.bool_]:
+        if best >= len(alike):
+            return overlaps
+        drop, known = overlaps.copy(), rest < len(alike)
+        found = alike[best, rest[known]]
+        drop[known] = np.where(drop[known], found >= rule.low, found >= rule.high)
+        return np.asarray(drop, np.bool_)
+
+    return batched_nms(boxes, scores, labels, iou_threshold, max_kept, judge)
 
 
 def best_first(scores: Array, count: int) -> npt.NDArray[np.int64]:
