@@ -50,6 +50,7 @@ DOCUMENTS = (
     *(
         ROOT / "docs" / f"{name}.md"
         for name in (
+            "crowds",
             "distillation",
             "edge",
             "explaining",
