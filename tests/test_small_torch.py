@@ -17,8 +17,9 @@ from safetensors.torch import save_file  # noqa: E402
 from fpcodec.detectors.small_family import KINDS, build_small  # noqa: E402
 from fpcodec.detectors.small_torch import SmallTorchDetector  # noqa: E402
 from fpcodec.detectors.tiny import TinyConfig  # noqa: E402
-from fpcodec.errors import InputError  # noqa: E402
+from fpcodec.errors import InputError, ModelError  # noqa: E402
 from fpcodec.evaluation.levels.detector_source import DetectorSource  # noqa: E402
+from fpcodec.explain.class_slice import class_slice  # noqa: E402
 from fpcodec.explain.predictions import open_predictor  # noqa: E402
 
 CONFIG = TinyConfig("small", ("a", "b", "c"), (96, 64), mean=(90.0, 100.0, 110.0))
@@ -53,6 +54,18 @@ def test_the_response_lies_on_the_levels(model: Any) -> None:
     for name, values in response.items():
         assert values.shape == detector.spec.shape(name, CONFIG.size)[1:]
         assert 0 <= values.min() <= values.max() <= 1
+
+
+def test_only_one_stage_kinds_have_a_class_slice(model: Any) -> None:
+    detector = SmallTorchDetector(model, CONFIG)
+    pyramid = detector.extract(IMAGE)
+    if type(model).__name__ == "FasterRCNN":
+        # It has as many anchors a place as there are classes.
+        assert {len(x) for x in detector.head(pyramid).scores.values()} == {len(CONFIG.classes)}
+        with pytest.raises(ModelError, match="scores objectness"):
+            class_slice(detector, pyramid, [0])
+    else:
+        assert class_slice(detector, pyramid, [0, 2]).shape == (2, 64, 96)
 
 
 def test_predictions_have_gradients(model: Any) -> None:

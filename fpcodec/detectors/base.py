@@ -24,10 +24,12 @@ class HeadOutput:
         scores: Level name to class scores in [0, 1], shape (K, H, W); K counts classes for a
             one-stage head and anchors for an RPN's objectness.
         boxes: Level name to box values as the head gives them, shape (4 or 4·anchors, H, W).
+        of_classes: Whether K counts classes.
     """
 
     scores: Mapping[str, Any]
     boxes: Mapping[str, Any]
+    of_classes: bool = True
 
 
 class Detector(Protocol):

@@ -237,7 +237,7 @@ class Detectron2Detector(TorchDetector):
                 for x in logits
             ]
         scores = {name: x.sigmoid() for name, x in zip(names, logits, strict=True)}
-        return HeadOutput(scores, dict(zip(names, deltas, strict=True)))
+        return HeadOutput(scores, dict(zip(names, deltas, strict=True)), not self._two_stage)
 
     def detect_tensors(
         self, levels: Levels, geometry: ImageGeometry, rpn_levels: Levels | None = None

@@ -58,9 +58,10 @@ class HeadDecoder:
         if self._custom is None:
             scores = decoding.objectness(outputs, self._config, self._spec.names)
             if scores:
-                return HeadOutput(scores, {})
+                return HeadOutput(scores, {}, of_classes=False)
         drawn = decoding.rasterise(self.detections(outputs), self._spec, self._size)
-        return HeadOutput({name: values[None] for name, values in drawn.items()}, {})
+        return HeadOutput({name: values[None] for name, values in drawn.items()}, {},
+                          of_classes=False)  # fmt: skip
 
     def detections(self, outputs: Outputs, head: HeadOutput | None = None) -> Detections:
         """Boxes in network pixels; ``head`` spares the work where it is at hand.

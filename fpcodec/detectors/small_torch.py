@@ -23,6 +23,7 @@ try:
     import torch
     from torch import Tensor, nn
     from torchvision.models.detection import FasterRCNN
+    from torchvision.models.detection.ssd import SSD
 
     from fpcodec.detectors.small_family import DensePyramid, load_small
     from fpcodec.detectors.tiny import LEVELS, STRIDES, TinyConfig
@@ -92,10 +93,13 @@ class SmallTorchDetector(TorchDetector):
             dense = [(x.sigmoid(), y) for x, y in zip(logits, deltas, strict=True)]
         else:
             dense = dense_maps(self.model, maps)
+            if not isinstance(self.model, SSD):  # the first class is background, never trained
+                dense = [(x[:, 1:], y) for x, y in dense]
         named = dict(zip(self.spec.names, dense, strict=True))
         return HeadOutput(
             {name: scores for name, (scores, _) in named.items()},
             {name: boxes for name, (_, boxes) in named.items()},
+            of_classes=not isinstance(self.model, FasterRCNN),
         )
 
     def detect_tensors(

@@ -146,6 +146,7 @@ class TorchDetector(ABC):
         return HeadOutput(
             {name: values[0].numpy() for name, values in output.scores.items()},
             {name: values[0].numpy() for name, values in output.boxes.items()},
+            output.of_classes,
         )
 
     def response(self, pyramid: Pyramid) -> Mapping[str, Array]:

@@ -224,6 +224,7 @@ class TorchvisionDetector(TorchDetector):
         return HeadOutput(
             {name: torch.cat([x for x, _ in some], dim=1) for name, some in parts.items()},
             {name: torch.cat([y for _, y in some], dim=1) for name, some in parts.items()},
+            of_classes=not isinstance(self.model, FasterRCNN),
         )
 
     def detect_tensors(

@@ -32,10 +32,12 @@ def class_slice(detector: Detector, pyramid: Pyramid, labels: Sequence[int]) -> 
             such label.
         InputError: A level is missing.
     """
-    scores = detector.head(pyramid).scores
+    head = detector.head(pyramid)
+    scores = head.scores
     channels = {len(values) for values in scores.values()}
     count = len(detector.labels)
-    if len(channels) != 1 or (count and channels != {count}):
+    # As many anchors as there are labels are no classes yet.
+    if not head.of_classes or len(channels) != 1 or (count and channels != {count}):
         raise ModelError(
             f"the head has {', '.join(map(str, sorted(channels)))} score channels a level for "
             f"{count} labels: it scores objectness, not classes; use a one-stage detector"
