@@ -372,9 +372,11 @@ SECTIONS: dict[str, Callable[[], str]] = {
         suppression,
         {
             "Crowded generated scenes, `tiny`": RESULTS / "crowding" / "tiny.json",
+            "Crowded generated scenes, FCOS without Odam-Train":
+                RESULTS / "crowding" / "fcos_without.json",
+            "Crowded generated scenes, FCOS with Odam-Train":
+                RESULTS / "crowding" / "fcos_with.json",
             "COCO val, YOLOX-nano": RESULTS / "crowding" / "yolox_nano_coco.json",
-            "The same, FCOS without Odam-Train": RESULTS / "crowding" / "fcos_without.json",
-            "The same, FCOS with Odam-Train": RESULTS / "crowding" / "fcos_with.json",
         },
     ),
     "odam_training": partial(training, RESULTS / "crowding" / "odam_train.json"),
