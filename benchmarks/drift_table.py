@@ -12,6 +12,7 @@ from markdown_tables import markdown
 MEASURES = {
     "drift": "drift", "noise": "by the masks' luck", "squared_drift": "drift squared, without luck",
     "centre_bias": "nearer to the centre by", "squared_bias": "nearer, of squares, without luck",
+    "probe_to_features": "class slice to features", "probe_to_image": "class slice to picture",
 }  # fmt: skip
 
 
@@ -43,10 +44,12 @@ def drift(folder: Path, titles: Mapping[str, str]) -> str:
 
 def _line(title: str, result: Mapping[str, Any]) -> Sequence[str]:
     means = result["summary"]["all"]
-    return (title, str(result["objects"]), *(_cell(means[name]) for name in MEASURES))
+    return (title, str(result["objects"]), *(_cell(means.get(name)) for name in MEASURES))
 
 
-def _cell(mean: Mapping[str, float]) -> str:
+def _cell(mean: Mapping[str, float] | None) -> str:
+    if mean is None:  # a head without class scores has no slice
+        return "-"
     return f"{mean['mean']:.3f} [{mean['low']:.3f}, {mean['high']:.3f}]"
 
 
