@@ -17,12 +17,13 @@ import json
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from comparisons import by_profile, compared, curves_of
 from pca_variants import VARIANTS, Variant
 
 from fpcodec.calibration import calibrate
@@ -31,17 +32,13 @@ from fpcodec.cli.output import progress_callback
 from fpcodec.data.coco import CocoDataset, load_coco
 from fpcodec.detectors.base import Detector
 from fpcodec.detectors.factory import open_detector
-from fpcodec.errors import InputError
 from fpcodec.evaluation.bd_rate import (
-    BdRate,
-    BytesRatio,
     FittedCurve,
     bd_rate,
     bytes_ratio_at_drop,
 )
-from fpcodec.evaluation.curves import Curve, is_point
 from fpcodec.evaluation.environment import Environment
-from fpcodec.evaluation.results import ResultRow, bytes_at_drop, write_rows
+from fpcodec.evaluation.results import bytes_at_drop, write_rows
 from fpcodec.evaluation.runner import Evaluation, evaluate_ways
 from fpcodec.evaluation.scoring import Bootstrap, write_draws
 from fpcodec.evaluation.ways import FeaturesWay, OpenProfile, Workplace
@@ -96,11 +93,8 @@ def measure(
 
 def summarise(evaluation: Evaluation) -> list[dict[str, Any]]:
     """Per variant: bytes at ``DROP`` and BD-rate over ``DROPS``, both beside the full codec."""
-    families: dict[str, list[ResultRow]] = {}
-    for row in evaluation.rows:
-        if is_point(row):
-            families.setdefault(row.parameters["profile"], []).append(row)
-    curves = {name: Curve.of(name, rows, evaluation.draws) for name, rows in families.items()}
+    families = by_profile(evaluation.rows)
+    curves = curves_of(families, evaluation.draws)
     full = curves[VARIANTS[0].name]
     changes = {variant.name: variant.change for variant in VARIANTS}
     anchor = FittedCurve(full)
@@ -114,19 +108,11 @@ def summarise(evaluation: Evaluation) -> list[dict[str, Any]]:
             "images": row.images,
             "seed": row.seed,
             "bytes_at_drop": {"drop": DROP, "bytes": bytes_at_drop(families[name], DROP)},
-            "ratio_at_drop": _found(partial(bytes_ratio_at_drop, full, curve, DROP)),
-            "bd_rate": _found(partial(bd_rate, anchor, FittedCurve(curve), DROPS)),
+            "ratio_at_drop": compared(partial(bytes_ratio_at_drop, full, curve, DROP)),
+            "bd_rate": compared(partial(bd_rate, anchor, FittedCurve(curve), DROPS)),
             "environment": asdict(row.environment),
         })  # fmt: skip
     return summary
-
-
-def _found(compare: Callable[[], BdRate | BytesRatio]) -> dict[str, Any]:
-    """A comparison, or why there is none."""
-    try:
-        return compare().to_dict()
-    except InputError as error:
-        return {"unknown": str(error)}
 
 
 def print_summary(summary: Sequence[Mapping[str, Any]]) -> None:

@@ -218,7 +218,6 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     command = shlex.join(["python", "benchmarks/crowding.py", *(argv or sys.argv[1:])])
     rows = measure(args, Environment.capture(command, 1))
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(args.out) as temporary:
         temporary.write_text(json.dumps(rows, indent=1) + "\n")
 

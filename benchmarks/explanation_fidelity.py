@@ -27,7 +27,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from explanations import check_settings, choose, collect, truths_of
+from kept_work import check_settings
+from sure_objects import choose, collect, truths_of
 
 from fpcodec.cli.output import progress_callback
 from fpcodec.data.coco import CocoDataset, load_coco
@@ -295,7 +296,6 @@ def main() -> None:
                                      if row["odi"] is not None and row["objects"] > 1])),
         "environment": asdict(environment), "summary": summary,
     }  # fmt: skip
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(options.out) as temporary:
         temporary.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", "utf-8")
 

@@ -18,25 +18,25 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from kept_work import check_settings
 from PIL import Image as PillowImage
+from sure_objects import MIN_IOU, MIN_SCORE, NMS_IOU, Objects, choose, collect, truths_of
 
 from fpcodec.cli.output import progress_callback
 from fpcodec.data.coco import CocoDataset, load_coco
 from fpcodec.detections import SCALES, Detections
 from fpcodec.detectors.base import Detector, Image
-from fpcodec.detectors.decoding import batched_nms
 from fpcodec.detectors.factory import open_detector
 from fpcodec.errors import InputError
 from fpcodec.evaluation.bootstrap import Interval, draw_weights
 from fpcodec.evaluation.environment import Environment
-from fpcodec.evaluation.matching import iou_matrix, to_xywh
 from fpcodec.explain.drise import SaliencyConfig, saliency_on_features, saliency_on_image
 from fpcodec.explain.heatmaps import normalised
 from fpcodec.explain.metrics import (
@@ -57,26 +57,6 @@ from fpcodec.pyramid import Array, Pyramid
 METHODS = ("odam", "hirescam", "grad-cam", "drise", "drise-features")
 METRICS = ("pointing_game", "energy", "compactness", "odi", "deletion", "insertion", "seconds")
 """Higher is better for the pointing game, energy and insertion; lower for the others."""
-
-MIN_SCORE, MIN_IOU, NMS_IOU, MOST_BOXES = 0.1, 0.9, 0.5, 100
-
-_DONE = "objects.jsonl"
-_SETTINGS = "settings.json"
-
-
-@dataclass(frozen=True)
-class Objects:
-    """What is explained in one image.
-
-    Attributes:
-        indices: Shape (N,): positions among the detector's detections.
-        truths: Shape (N,): positions among the image's annotated boxes.
-        boxes: Shape (M, 4): all annotated boxes but crowds, ``x1 y1 x2 y2`` in image pixels.
-    """
-
-    indices: npt.NDArray[np.int64]
-    truths: npt.NDArray[np.int64]
-    boxes: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -102,30 +82,6 @@ class Bench:
     def detect(self, image: Image) -> Detections:
         """The whole detector."""
         return self.detector.detect(self.detector.extract(image))
-
-
-def choose(found: Detections, boxes: npt.NDArray[np.float32],
-           labels: npt.NDArray[np.int64]) -> Objects:  # fmt: skip
-    """The detections that are right beyond doubt, and the box of each.
-
-    Args:
-        found: All detections of an image, best first.
-        boxes: Shape (M, 4): annotated boxes.
-        labels: Shape (M,): their labels as the detector counts; -1 for none of its own.
-    """
-    kept = batched_nms(found.boxes, found.scores, found.labels, NMS_IOU, MOST_BOXES)
-    kept = kept[found.scores[kept] > MIN_SCORE]
-    ious = iou_matrix(to_xywh(found.boxes[kept]), to_xywh(boxes))
-    ious[found.labels[kept][:, None] != labels[None]] = 0
-    indices: list[int] = []
-    truths: list[int] = []
-    for row, index in enumerate(kept):
-        # Best score first, each to the best box that nobody has yet.
-        free = np.where(np.isin(np.arange(len(boxes)), truths), 0, ious[row])
-        if len(free) and free.max() > MIN_IOU:
-            indices.append(int(index))
-            truths.append(int(free.argmax()))
-    return Objects(np.asarray(indices, np.int64), np.asarray(truths, np.int64), boxes)
 
 
 def maps_of(method: str, bench: Bench, image: Image, pyramid: Pyramid, found: Detections,
@@ -218,22 +174,6 @@ def measure_image(bench: Bench, dataset: CocoDataset, position: int,
     return rows
 
 
-def truths_of(dataset: CocoDataset, labels: Sequence[str]
-              ) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]:  # fmt: skip
-    """Per image the annotated boxes, crowds left out, and their labels as the detector counts."""
-    label_of = {c: i for i, c in enumerate(dataset.category_ids(labels)) if c is not None}
-    boxes: dict[int, list[list[float]]] = {image.id: [] for image in dataset.images}
-    names: dict[int, list[int]] = {image.id: [] for image in dataset.images}
-    for box in dataset.boxes:
-        if not box.crowd and min(box.bbox[2:]) > 0:
-            x, y, width, height = box.bbox
-            boxes[box.image_id].append([x, y, x + width, y + height])
-            names[box.image_id].append(label_of.get(box.category_id, -1))
-    for image in dataset.images:
-        yield (np.asarray(boxes[image.id], np.float32).reshape(-1, 4),
-               np.asarray(names[image.id], np.int64))  # fmt: skip
-
-
 def run(bench: Bench, dataset: CocoDataset, wanted: int, work: Path,
         progress: Callable[[int, int], None]) -> list[dict[str, Any]]:  # fmt: skip
     """Rows of at least so many objects, whole images at a time; those already in ``work`` first."""
@@ -241,69 +181,6 @@ def run(bench: Bench, dataset: CocoDataset, wanted: int, work: Path,
     return collect(
         dataset, lambda i: measure_image(bench, dataset, i, truths[i]), wanted, work, progress
     )
-
-
-def collect(dataset: CocoDataset, measured: Callable[[int], list[dict[str, Any]]], wanted: int,
-            work: Path, progress: Callable[[int, int], None]) -> list[dict[str, Any]]:  # fmt: skip
-    """Rows of images in their order until there are so many, those already in ``work`` first.
-
-    Args:
-        dataset: The images.
-        measured: From an image's position to its rows, one per object.
-        wanted: Objects, at least.
-        work: Keeps what is done.
-        progress: Called with objects done and objects wanted.
-
-    Raises:
-        InputError: No image has a row.
-    """
-    done = _read_done(work / _DONE)
-    rows = [row for entry in done.values() for row in entry["rows"]]
-    with (work / _DONE).open("a", encoding="utf-8") as file:
-        for position, image in enumerate(dataset.images):
-            progress(min(len(rows), wanted), wanted)
-            if len(rows) >= wanted:
-                break
-            if image.id in done:
-                continue
-            found = measured(position)
-            file.write(json.dumps({"image": image.id, "rows": found}, allow_nan=False) + "\n")
-            file.flush()
-            rows.extend(found)
-    if not rows:
-        raise InputError(f"{dataset.name}: no detection is right beyond doubt; give more images")
-    return rows
-
-
-def _read_done(path: Path) -> dict[int, dict[str, Any]]:
-    """What an earlier run has measured, by image; a line cut short by a kill is dropped."""
-    if not path.is_file():
-        return {}
-    done, whole = {}, []
-    for line in path.read_text("utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        done[int(entry["image"])] = entry
-        whole.append(line)
-    with replacing(path) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in whole), "utf-8")
-    return done
-
-
-def check_settings(work: Path, settings: Mapping[str, Any]) -> None:
-    """Keep an earlier run's measurements only where they were made alike.
-
-    Raises:
-        InputError: The folder holds a run of other settings.
-    """
-    path = work / _SETTINGS
-    text = json.dumps(settings, indent=1)
-    if path.is_file() and path.read_text("utf-8") != text:
-        raise InputError(f"{work} holds a run of other settings; give another --work folder")
-    work.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, "utf-8")
 
 
 def summarise(rows: Sequence[Mapping[str, Any]], methods: Sequence[str], draws: int

@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from comparisons import by_profile, compared, curves_of
 from importance_maps import (
-    FollowsMaps,
     Mapped,
     MapsOf,
     Probed,
@@ -38,9 +38,8 @@ from importance_maps import (
     matched_thresholds,
     odam_kinds,
     odam_of,
-    response_of,
 )
-from pca_variants import SEED, SINGLE_STEPS, WithoutStepMap
+from pca_variants import SEED, SINGLE_STEPS, FollowsMaps, WithoutStepMap, response_of
 from training_losses import ScaleCurve
 
 from fpcodec.calibration.counting import fit_tables
@@ -52,14 +51,12 @@ from fpcodec.data.coco import CocoDataset, load_coco
 from fpcodec.detectors.factory import ExportableDetector, open_detector
 from fpcodec.errors import InputError, ModelError
 from fpcodec.evaluation.bd_rate import (
-    BdRate,
-    BytesRatio,
     FittedCurve,
     bd_rate,
     bytes_ratio_at_drop,
 )
 from fpcodec.evaluation.bootstrap import Interval
-from fpcodec.evaluation.curves import Curve, is_point
+from fpcodec.evaluation.curves import Curve
 from fpcodec.evaluation.environment import Environment
 from fpcodec.evaluation.results import ResultRow, bytes_at_drop, read_rows, write_rows
 from fpcodec.evaluation.runner import Evaluation, evaluate_ways
@@ -212,11 +209,8 @@ def summarise(
     rows: Sequence[ResultRow], draws: Mapping[str, Any], part: str
 ) -> list[dict[str, Any]]:
     """Per weight: bytes at ``DROP`` and AP lost at ``BYTES``, beside each anchor's; BD-rates."""
-    families: dict[str, list[ResultRow]] = {}
-    for row in rows:
-        if is_point(row):
-            families.setdefault(row.parameters["profile"], []).append(row)
-    curves = {name: Curve.of(name, own, draws) for name, own in families.items()}
+    families = by_profile(rows)
+    curves = curves_of(families, draws)
     fits = {name: FittedCurve(curve) for name, curve in curves.items()}
     lost = {
         name: [_lost(curve).at(size) if curve.draws is not None else None for size in BYTES]
@@ -226,10 +220,10 @@ def summarise(
     for name, curve in curves.items():
         beside = {
             anchor: {
-                "ratio_at_drop": _found(
+                "ratio_at_drop": compared(
                     partial(bytes_ratio_at_drop, curves[anchor], curve, DROP[part])
                 ),
-                "bd_rate": _found(partial(bd_rate, fits[anchor], fits[name], DROPS[part])),
+                "bd_rate": compared(partial(bd_rate, fits[anchor], fits[name], DROPS[part])),
                 "won_at_bytes": [
                     None
                     if here is None or there is None
@@ -252,14 +246,6 @@ def _lost(curve: Curve) -> ScaleCurve:
     """AP lost against bytes, to be read between qualities."""
     size, drops = np.asarray(curve.points).T
     return ScaleCurve(size, drops, np.asarray(curve.draws))
-
-
-def _found(compare: Callable[[], BdRate | BytesRatio]) -> dict[str, Any]:
-    """A comparison, or why there is none."""
-    try:
-        return compare().to_dict()
-    except InputError as error:
-        return {"unknown": str(error)}
 
 
 def print_summary(summary: Sequence[Mapping[str, Any]]) -> None:

@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from pca_variants import Maps, MapsOf, peaks
 from torch import Tensor
 
 from fpcodec.calibration.schedule import RESPONSE_FLOOR, quality_schedule
-from fpcodec.codecs.chunked import ChunkedCodec, Quantise, Tensors
-from fpcodec.codecs.chunks import QuantisedLevel
-from fpcodec.codecs.pca import PcaCodec, highest_nearby
-from fpcodec.detectors.base import Detector
+from fpcodec.codecs.pca import PcaCodec
 from fpcodec.explain.importance import magnitude_map, odam_importance
 from fpcodec.explain.odam import MapRule, odam_map
 from fpcodec.explain.predictions import Predictor
 from fpcodec.pyramid import Array, ImageGeometry, Pyramid, derive
 
-Maps = dict[str, Array]
-MapsOf = Callable[[Pyramid], Maps]
-"""From a pyramid to a map (H, W) per coded level, not negative."""
-
 Levels = Mapping[str, Tensor]
 
 DETECTIONS = 30
 """Most detections of an image that ODAM is asked about, the best ones."""
-
-
-def response_of(detector: Detector) -> MapsOf:
-    """S: the head's highest class score at each position."""
-
-    def maps(pyramid: Pyramid) -> Maps:
-        found = detector.response(derive(pyramid))
-        return {name: found[name] for name in pyramid.spec.coded_names}
-
-    return maps
 
 
 def odam_of(
@@ -77,14 +61,6 @@ class Remembered:
         return self._known[key]
 
 
-def peaks(maps: Maps) -> Maps:
-    """The logarithm of the highest value in each 3 x 3 surroundings, as a step map wants it."""
-    return {
-        name: highest_nearby(np.log(np.asarray(x, np.float32) + np.float32(RESPONSE_FLOOR)))
-        for name, x in maps.items()
-    }
-
-
 def matched_thresholds(maps: MapsOf, pyramids: Sequence[Pyramid]) -> Array:
     """Thresholds (256, classes - 1) that the schedule's shares of all positions exceed.
 
@@ -95,36 +71,6 @@ def matched_thresholds(maps: MapsOf, pyramids: Sequence[Pyramid]) -> Array:
         peak.ravel() for pyramid in pyramids for peak in peaks(maps(pyramid)).values()
     ])  # fmt: skip
     return np.asarray(np.quantile(values, 1 - shares), np.float32)
-
-
-class FollowsMaps(PcaCodec):
-    """``pca`` whose step map follows given maps; its frames are ordinary ones.
-
-    Args:
-        maps: Tells where to be fine.
-        tensors: As ``PcaCodec``'s, but ``thresholds`` on the maps' peaks.
-        like: Gives the pyramids and the recovery.
-    """
-
-    def __init__(self, maps: MapsOf, tensors: Tensors, like: ChunkedCodec) -> None:
-        super().__init__(like.spec, tensors, like.recoverer)
-        self._maps = maps
-
-    def prepare(self, pyramid: Pyramid, names: Sequence[str]) -> Quantise:
-        """Make the maps once; needs every coded level in the pyramid."""
-        found = peaks(self._maps(pyramid))
-
-        def quantise(quality: int, some: Sequence[str]) -> dict[str, QuantisedLevel]:
-            thresholds = self.tensors["thresholds"][quality]
-            return {
-                name: self.quantise_level(
-                    name, pyramid.levels[name],
-                    np.searchsorted(thresholds, found[name]).astype(np.uint8), quality,
-                )
-                for name in some
-            }  # fmt: skip
-
-        return quantise
 
 
 @dataclass(frozen=True)

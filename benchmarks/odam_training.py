@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from sure_objects import truths_of
 
 from fpcodec.cli.output import progress_callback
-from fpcodec.data.coco import CocoDataset, load_coco
+from fpcodec.data.coco import load_coco
 from fpcodec.detectors.base import Image
 from fpcodec.detectors.decoding import batched_nms
 from fpcodec.detectors.small_family import load_small
@@ -109,19 +110,6 @@ def objects_of(
     return rows
 
 
-def truths_of(dataset: CocoDataset) -> list[tuple[Array, npt.NDArray[np.int64]]]:
-    """Boxes ``x1 y1 x2 y2`` and labels of every picture."""
-    position = {category.id: i for i, category in enumerate(dataset.categories)}
-    found: dict[int, list[tuple[float, ...]]] = {image.id: [] for image in dataset.images}
-    for box in dataset.boxes:
-        if box.image_id in found and not box.crowd:
-            left, top, width, height = box.bbox
-            row = (left, top, left + width, top + height, position[box.category_id])
-            found[box.image_id].append(row)
-    rows = [np.array(found[x.id], np.float32).reshape(-1, 5) for x in dataset.images]
-    return [(x[:, :4], x[:, 4].astype(np.int64)) for x in rows]
-
-
 def interval(
     values: npt.NDArray[np.float64], images: npt.NDArray[np.int64], weights: Any
 ) -> dict[str, float]:
@@ -138,11 +126,12 @@ def measure(args: argparse.Namespace, environment: Environment) -> list[dict[str
     named = {name: Explained(Path(x)) for name, x in (y.split("=", 1) for y in args.detector)}
     objects: list[list[dict[str, float]]] = []
     images: list[int] = []
-    truths = truths_of(dataset)
+    labels = next(iter(named.values())).config.classes
+    truths = truths_of(dataset, labels)
     with progress_callback("objects") as progress:
-        for index, (path, (boxes, labels)) in enumerate(zip(dataset.paths(), truths, strict=True)):
+        for index, (path, (boxes, classes)) in enumerate(zip(dataset.paths(), truths, strict=True)):
             if len(boxes) > 1:
-                found = objects_of(load_image(path), boxes, labels, list(named.values()))
+                found = objects_of(load_image(path), boxes, classes, list(named.values()))
                 objects += found
                 images += [index] * len(found)
             progress(index + 1, len(dataset))
@@ -179,7 +168,6 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     command = shlex.join(["python", "benchmarks/odam_training.py", *(argv or sys.argv[1:])])
     rows = measure(args, Environment.capture(command, 1))
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(args.out) as temporary:
         temporary.write_text(json.dumps(rows, indent=1) + "\n")
 

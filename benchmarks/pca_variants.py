@@ -61,29 +61,34 @@ class WithoutEndOfBlock(PcaCodec):
         return QuantisedLevel(symbols, level.classes, depth=depth)
 
 
-class TrueResponse(PcaCodec):
-    """The map follows the head's own response, which an edge without the head does not know.
+Maps = dict[str, Array]
+MapsOf = Callable[[Pyramid], Maps]
+"""From a pyramid to a map (H, W) per coded level, not negative."""
+
+
+class FollowsMaps(PcaCodec):
+    """``pca`` whose step map follows given maps; its frames are ordinary ones.
 
     Args:
-        detector: Both halves, or a server's.
-        tensors: As ``PcaCodec``'s, but ``thresholds`` on the logarithm of the response.
+        maps: Tells where to be fine.
+        tensors: As ``PcaCodec``'s, but ``thresholds`` on the maps' peaks.
         like: Gives the pyramids and the recovery.
     """
 
-    def __init__(self, detector: Detector, tensors: Tensors, like: ChunkedCodec) -> None:
+    def __init__(self, maps: MapsOf, tensors: Tensors, like: ChunkedCodec) -> None:
         super().__init__(like.spec, tensors, like.recoverer)
-        self._detector = detector
+        self._maps = maps
 
     def prepare(self, pyramid: Pyramid, names: Sequence[str]) -> Quantise:
-        """Run the head once; needs every coded level in the pyramid."""
-        peaks = response_peaks(self._detector, pyramid)
+        """Make the maps once; needs every coded level in the pyramid."""
+        found = peaks(self._maps(pyramid))
 
         def quantise(quality: int, some: Sequence[str]) -> dict[str, QuantisedLevel]:
             thresholds = self.tensors["thresholds"][quality]
             return {
                 name: self.quantise_level(
                     name, pyramid.levels[name],
-                    np.searchsorted(thresholds, peaks[name]).astype(np.uint8), quality,
+                    np.searchsorted(thresholds, found[name]).astype(np.uint8), quality,
                 )
                 for name in some
             }  # fmt: skip
@@ -91,13 +96,27 @@ class TrueResponse(PcaCodec):
         return quantise
 
 
+def response_of(detector: Detector) -> MapsOf:
+    """S: the head's highest class score at each position."""
+
+    def maps(pyramid: Pyramid) -> Maps:
+        found = detector.response(derive(pyramid))
+        return {name: found[name] for name in pyramid.spec.coded_names}
+
+    return maps
+
+
+def peaks(maps: Maps) -> Maps:
+    """The logarithm of the highest value in each 3 x 3 surroundings, as a step map wants it."""
+    return {
+        name: highest_nearby(np.log(np.asarray(x, np.float32) + np.float32(RESPONSE_FLOOR)))
+        for name, x in maps.items()
+    }
+
+
 def response_peaks(detector: Detector, pyramid: Pyramid) -> dict[str, Array]:
     """Per coded level the logarithm of the highest response in each 3 x 3 surroundings."""
-    response = detector.response(derive(pyramid))
-    return {
-        name: highest_nearby(np.log(response[name] + np.float32(RESPONSE_FLOOR)))
-        for name in pyramid.spec.coded_names
-    }
+    return peaks(response_of(detector)(pyramid))
 
 
 Build = Callable[[PcaCodec, Tensors, Detector], PcaCodec]
@@ -118,7 +137,7 @@ _unchanged_codec = _of(PcaCodec)
 
 
 def _true_response(full: PcaCodec, tensors: Tensors, detector: Detector) -> PcaCodec:
-    return TrueResponse(detector, tensors, full)
+    return FollowsMaps(response_of(detector), tensors, full)
 
 
 def _unchanged(tensors: Tensors, detector: Detector, pyramids: Sequence[Pyramid]) -> Tensors:

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from kept_work import check_settings, read_lines
 from privacy_eyes import FACE_LIKELY, FACE_SURE, FaceFinder, TextReader, faces_again, letters_kept
 from privacy_words import HEIGHTS, word_scenes
 
@@ -33,13 +34,12 @@ from fpcodec.cli.output import note, progress_callback
 from fpcodec.detections import Detections
 from fpcodec.detectors.base import Detector, Image
 from fpcodec.detectors.decoding import batched_nms
-from fpcodec.errors import InputError
 from fpcodec.evaluation.bootstrap import Interval, draw_weights
 from fpcodec.evaluation.environment import Environment
 from fpcodec.evaluation.matching import iou_matrix, to_xywh
 from fpcodec.evaluation.privacy.inverter import Inverter, recover
 from fpcodec.evaluation.privacy.inverter_files import read_inverter
-from fpcodec.evaluation.privacy.received import ReceivedPyramids, content_of, network_picture
+from fpcodec.evaluation.privacy.received import ReceivedPyramids, content_of, content_picture
 from fpcodec.evaluation.privacy.reidentification import (
     centred,
     descriptor,
@@ -63,7 +63,7 @@ _WEBP = [
 ]  # fmt: skip
 _WEBP_PICTURES = 24
 _COPY = PictureFormat("webp", 40, size=0.5)
-_PICTURES, _WORDS, _SETTINGS = "pictures.jsonl", "words.jsonl", "settings.json"
+_PICTURES = "pictures.jsonl"
 _THREADS = 1
 
 Ways = Mapping[str, Callable[[Image], tuple[Image, int | None]]]
@@ -288,7 +288,7 @@ def measure_pictures(
     def original(path: Path) -> Image:
         image = load_image(path)
         geometry = eyes.detector.geometry((image.shape[1], image.shape[0]))
-        return content_of(network_picture(image, geometry), geometry)
+        return content_picture(image, geometry)
 
     descriptors, some = [], []
     with progress_callback("Originals") as progress:
@@ -374,35 +374,6 @@ def measure_words(reader: TextReader, frames: Ways, scenes: int, seed: int) -> l
         {"way": name, "height": height, "words": int(of), "read": read / of, "letters": kept / of}
         for (name, height), (read, kept, of) in counts.items()
     ]
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """What an earlier run has measured; a line cut short by a kill is dropped."""
-    if not path.is_file():
-        return []
-    entries, whole = [], []
-    for line in path.read_text("utf-8").splitlines():
-        try:
-            entries.append(json.loads(line))
-        except ValueError:
-            continue
-        whole.append(line)
-    with replacing(path) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in whole), "utf-8")
-    return entries
-
-
-def check_settings(work: Path, settings: Mapping[str, Any]) -> None:
-    """Keep an earlier run's measurements only where they were made alike.
-
-    Raises:
-        InputError: The folder holds a run of other settings.
-    """
-    path, text = work / _SETTINGS, json.dumps(settings, indent=1)
-    if path.is_file() and path.read_text("utf-8") != text:
-        raise InputError(f"{work} holds a run of other settings; give another --work folder")
-    with replacing(path) as temporary:
-        temporary.write_text(text, "utf-8")
 
 
 def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:

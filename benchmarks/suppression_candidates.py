@@ -15,8 +15,8 @@ from fpcodec.detectors.base import Detector, Image
 from fpcodec.detectors.decoding import batched_nms
 from fpcodec.detectors.factory import open_detector
 from fpcodec.detectors.small_torch import SmallTorchDetector
-from fpcodec.explain.odam_detector import open_candidates
-from fpcodec.explain.odam_nms import OdamRule, best_first, likeness
+from fpcodec.explain.odam_detector import open_candidates, score_maps
+from fpcodec.explain.odam_nms import OdamRule, likeness
 from fpcodec.files import replacing
 from fpcodec.images import load_image
 from fpcodec.pyramid import Array
@@ -75,9 +75,7 @@ class Source:
         found = self._candidates(pyramid)
         batched_nms(found.boxes, found.scores, found.labels, self.iou, self.most)
         middle = time.process_time()
-        width, height = geometry.network_size
-        grid = (-(-width // rule.stride), -(-height // rule.stride))
-        alike = likeness(found.maps(best_first(found.scores, rule.candidates), grid))
+        alike = likeness(score_maps(found, pyramid, rule))
         end = time.process_time()
         return Found(
             found.boxes, found.scores, found.labels, alike,

@@ -6,16 +6,18 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from fpcodec.bitstream import chunk_bytes, frame_quality
 from fpcodec.codecs.base import Decoded, Limits
 from fpcodec.detections import Detections
 from fpcodec.detectors.base import Image
 from fpcodec.errors import FpcodecError
-from fpcodec.explain.odam_nms import OdamRule
 from fpcodec.profile import Profile
 from fpcodec.pyramid import ImageGeometry, Pyramid
+
+if TYPE_CHECKING:
+    from fpcodec.explain.odam_nms import OdamRule
 
 DEFAULT_QUALITY = 0.5
 """In [0, 1], where neither a quality nor a budget is given."""

@@ -33,7 +33,7 @@ from training_run import FIRST_TRAINING_SEED, Average
 
 from fpcodec.data.coco import load_coco
 from fpcodec.data.scenes import CROWDED
-from fpcodec.detectors.small_family import KINDS, build_small, load_small
+from fpcodec.detectors.small_family import KINDS, build_small, load_small, residual_network
 from fpcodec.detectors.tiny import CARD, WEIGHTS, TinyConfig
 from fpcodec.distill.students import LOSSES, Distiller
 from fpcodec.explain.odam_train import OdamTrained
@@ -95,21 +95,9 @@ def learner_of(settings: Settings, student: nn.Module) -> nn.Module:
 
 def start_from(source: nn.Module, student: nn.Module) -> None:
     """Copy what a trained small detector's residual network has in common with the student's."""
-    theirs = {_stem(name): value for name, value in source.state_dict().items()}
-    own = student.state_dict()
-    fitting = {
-        name: theirs[_stem(name)]
-        for name, value in own.items()
-        if name.startswith("backbone.")
-        and _stem(name) in theirs
-        and theirs[_stem(name)].shape == value.shape
-    }
-    student.load_state_dict(fitting, strict=False)
-
-
-def _stem(name: str) -> str:
-    """One-stage kinds hold the residual network one module deeper."""
-    return name.replace("backbone.body.", "backbone.", 1)
+    theirs, own = residual_network(source).state_dict(), residual_network(student)
+    fitting = {n: theirs[n] for n, x in own.state_dict().items() if theirs[n].shape == x.shape}
+    own.load_state_dict(fitting, strict=False)
 
 
 def train(settings: Settings) -> None:

@@ -133,10 +133,11 @@ def maps(repository: Path) -> Iterator[ModuleType]:
 
 def test_a_step_map_follows_the_maps_it_is_given(maps: ModuleType) -> None:
     like: Any = kit_profile("pca").codec
-    follow = maps.Remembered(maps.response_of(FakeDetector()))
+    variants = importlib.import_module("pca_variants")
+    follow = maps.Remembered(variants.response_of(FakeDetector()))
     pyramids = [make_pyramid(i) for i in range(12)]
     tensors = {**like.tensors, "thresholds": maps.matched_thresholds(follow, pyramids)}
-    codec = maps.FollowsMaps(follow, tensors, like)
+    codec = variants.FollowsMaps(follow, tensors, like)
     _, shares = quality_schedule()
     fine = np.concatenate([
         codec.quantise(x, 120, codec.spec.coded_names)[name].classes.ravel() > 0

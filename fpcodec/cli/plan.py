@@ -132,8 +132,8 @@ def _advice(plan: Plan, without_boxes: Plan | None) -> list[str]:
     """What to do, and where that ends."""
     best = plan.winner
     others = " and ".join(f"{x.latency_ms:,.0f} ms by {x.name}" for x in plan.candidates[1:])
-    verdict = "Do not split: " * (best.way not in _SPLITS) + _SEND[best.way]
-    verdict = verdict[0].upper() + verdict[1:]
+    send = _SEND[best.way]
+    verdict = send.capitalize() if best.way in _SPLITS else f"Do not split: {send}"
     reason = {
         "boxes": "the edge can run the whole detector, and nothing is smaller",
         "split": "a frame is small, and the edge is fast enough for its half",

@@ -107,6 +107,15 @@ def _octaves(side: int) -> tuple[int, ...]:
     return side, round(side * 2**0.5)
 
 
+def residual_network(model: nn.Module) -> TinyBackbone:
+    """The network that all kinds have in common, out of one of ``build_small``."""
+    backbone: Any = model.get_submodule("backbone")
+    found = backbone.body if isinstance(backbone, DensePyramid) else backbone
+    if not isinstance(found, TinyBackbone):
+        raise ModelError(f"{type(model).__name__} is no small detector; give one of build_small")
+    return found
+
+
 def load_small(source: str | Path) -> tuple[nn.Module, TinyConfig]:
     """Return a trained detector in evaluation mode, and what it is for.
 

@@ -108,16 +108,16 @@ class SmallTorchDetector(TorchDetector):
         """See the base class."""
         features = self._ordered(levels)
         width, height = geometry.network_size
-        # All of the input, margins too: as the graphs of a tiny have it.
-        whole = ImageGeometry(geometry.network_size, geometry.network_size, geometry.network_size)
+        # Boxes may lie on the margins too: as the graphs of a tiny have it.
+        sizes = geometry.network_size, geometry.network_size
         if isinstance(self.model, FasterRCNN):
             seen = features if rpn_levels is None else self._ordered(rpn_levels)
-            proposals, _ = self.model.rpn(blank_images(seen, whole), seen)
+            proposals, _ = self.model.rpn(blank_images(seen["p2"], *sizes), seen)
             found = self.model.roi_heads(features, proposals, [(height, width)])[0][0]
         elif rpn_levels is not None:
             raise InputError(f"{type(self.model).__name__} has no RPN; leave rpn_pyramid out")
         else:
-            found = detect_one_stage(self.model, list(features.values()), whole)
+            found = detect_one_stage(self.model, list(features.values()), *sizes)
         scale = torch.tensor(geometry.scale * 2, dtype=torch.float32)
         offset = torch.tensor(geometry.offset * 2, dtype=torch.float32)
         boxes = (found["boxes"] - offset) / scale

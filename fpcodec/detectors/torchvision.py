@@ -251,19 +251,21 @@ class TorchvisionDetector(TorchDetector):
         """
         self._require("server")
         features = OrderedDict(self._complete(self.complete_spec(levels)))
+        sizes = geometry.network_size, geometry.content_size
         width, height = geometry.content_size
         if isinstance(self.model, FasterRCNN):
             seen = features
             if rpn_levels is not None:
                 seen = OrderedDict(self._complete(self.complete_spec(rpn_levels)))
-            proposals, _ = self.model.rpn(blank_images(seen, geometry), seen)
+            blank = blank_images(next(iter(seen.values())), *sizes)
+            proposals, _ = self.model.rpn(blank, seen)
             first: dict[str, Tensor] = self.model.roi_heads(features, proposals, [(height, width)])[
                 0
             ][0]
             return first
         if rpn_levels is not None:
             raise InputError(f"{type(self.model).__name__} has no RPN; leave rpn_pyramid out")
-        return detect_one_stage(self.model, list(features.values()), geometry)
+        return detect_one_stage(self.model, list(features.values()), *sizes)
 
     def _set_pooling_strides(self) -> None:
         """Fix the scales that ``MultiScaleRoIAlign`` infers from the first image it sees.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fpcodec.errors import MissingDependency
-from fpcodec.pyramid import ImageGeometry
 
 try:
     from torch import Tensor
@@ -18,21 +17,26 @@ except ImportError as error:
     ) from error
 
 
+Size = tuple[int, int]
+"""Width and height in network pixels."""
+
+
 def detect_one_stage(
-    model: Any, features: Sequence[Tensor], geometry: ImageGeometry
+    model: Any, features: Sequence[Tensor], network: Size, content: Size
 ) -> dict[str, Tensor]:
     """What RetinaNet, FCOS or SSD finds in one image.
 
     Args:
         model: The whole model.
         features: Maps (1, C, H, W) as its head reads them, finest first.
-        geometry: The image's geometry.
+        network: Of the whole input.
+        content: Of the picture in it, to which boxes are clipped.
 
     Returns:
         ``boxes`` (N, 4) in network pixels, ``scores`` (N,) and ``labels`` (N,), best first.
     """
     maps = list(features)
-    images = blank_images(dict(enumerate(maps)), geometry)
+    images = blank_images(maps[0], network, content)
     outputs, anchors = model.head(maps), model.anchor_generator(images, maps)
     if not isinstance(model, SSD):
         sizes = _anchor_counts(model, maps)
@@ -77,10 +81,14 @@ def _anchor_counts(model: Any, features: Sequence[Tensor]) -> list[int]:
     return [n * x.shape[-2] * x.shape[-1] for n, x in zip(counts, features, strict=True)]
 
 
-def blank_images(features: Mapping[Any, Tensor], geometry: ImageGeometry) -> ImageList:
-    """Images that hold their sizes alone: all that anchors and clipping ask for."""
-    width, height = geometry.network_size
-    any_map = next(iter(features.values()))
-    pixels = any_map.new_zeros(()).expand(any_map.shape[0], 3, height, width)
-    content = (geometry.content_size[1], geometry.content_size[0])
-    return ImageList(pixels, [content] * any_map.shape[0])
+def blank_images(like: Tensor, network: Size, content: Size) -> ImageList:
+    """Images that hold their sizes alone: all that anchors, proposals and clipping ask for.
+
+    Args:
+        like: Any map of theirs, (N, C, H, W).
+        network: Of the whole input.
+        content: Of the picture in it.
+    """
+    width, height = network
+    pixels = like.new_zeros(()).expand(like.shape[0], 3, height, width)
+    return ImageList(pixels, [(content[1], content[0])] * like.shape[0])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from fpcodec.detectors.small_family import load_small
+from fpcodec.detectors.small_family import load_small, residual_network
 from fpcodec.detectors.tiny import CHANNELS, LEVELS, STRIDES, TinyBackbone
 from fpcodec.errors import InputError, ModelError
 from fpcodec.pyramid import PyramidSpec
@@ -57,9 +57,7 @@ class ThinBody(nn.Module):
             ModelError: The folder holds no small detector.
             InputError: Its backbone is narrower than this body.
         """
-        backbone = load_small(source)[0].get_submodule("backbone")
-        network = backbone if isinstance(backbone, TinyBackbone) else backbone.get_submodule("body")
-        theirs = network.state_dict()
+        theirs = residual_network(load_small(source)[0]).state_dict()
         for name, values in self.network.state_dict().items():
             given = theirs[name]
             if any(x < y for x, y in zip(given.shape, values.shape, strict=True)):

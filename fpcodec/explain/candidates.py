@@ -17,8 +17,9 @@ from fpcodec.pyramid import Array
 try:
     import torch
     from torch import Tensor
-    from torchvision.models.detection.image_list import ImageList
     from torchvision.ops import clip_boxes_to_image, remove_small_boxes
+
+    from fpcodec.detectors.torchvision_dense import blank_images
 except ImportError as error:
     raise MissingDependency(
         "Odam-NMS takes gradients in torch; pip install 'fpcodec[torch]', or use plain nms"
@@ -68,7 +69,9 @@ def rcnn_candidates(
     heads = model.roi_heads
     shape = [(size[1], size[0])]
     with torch.no_grad():
-        proposals = model.rpn(_blank(levels, size, network), dict(levels))[0][0]
+        proposals = model.rpn(
+            blank_images(next(iter(levels.values())), network, size), dict(levels)
+        )[0][0]
         pooled = heads.box_roi_pool(dict(levels), [proposals], shape)
         logits, deltas = heads.box_predictor(heads.box_head(pooled))
         boxes = clip_boxes_to_image(heads.box_coder.decode(deltas, [proposals]), shape[0])[:, 1:]
@@ -119,7 +122,7 @@ def fcos_candidates(
     from fpcodec.explain.odam_train import class_maps
 
     with torch.no_grad():
-        images = _blank(dict(enumerate(levels)), size, network)
+        images = blank_images(levels[0], network, size)
         found = model.head(list(levels))
         anchors = model.anchor_generator(images, list(levels))[0]
         logits = found["cls_logits"][0]
@@ -164,12 +167,6 @@ def _on_grid(levels: Sequence[Tensor], gradients: Sequence[Tensor | None], grid:
             found = odam_map(gradient[0].numpy(), level[0].detach().numpy())
             result += resize(found, grid)
     return result
-
-
-def _blank(levels: Mapping[Any, Tensor], size: Size, network: Size) -> ImageList:
-    """Images that hold their sizes alone: all that anchors and proposals ask for."""
-    pixels = next(iter(levels.values())).new_zeros(()).expand(1, 3, network[1], network[0])
-    return ImageList(pixels, [(size[1], size[0])])
 
 
 def _floats(values: Tensor) -> Array:

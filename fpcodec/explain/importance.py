@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fpcodec.errors import InputError
-from fpcodec.explain.odam import ATTRIBUTES, MapRule, gradients, odam_map
+from fpcodec.explain.odam import MapRule, gradients, odam_map, require_attributes
 from fpcodec.explain.predictions import Predictions
 from fpcodec.pyramid import Array
 
@@ -44,11 +44,7 @@ def odam_importance(
     Raises:
         InputError: An attribute is unknown, or the limit is negative.
     """
-    if not attributes or not set(attributes) <= set(ATTRIBUTES):
-        raise InputError(
-            f"attributes {', '.join(attributes) or '(none)'} are not some of "
-            f"{', '.join(ATTRIBUTES)}"
-        )
+    require_attributes(attributes)
     if limit < 0:
         raise InputError(f"a limit of {limit} detections is below 0; use 0 or more")
     features = {name: leaf.detach().numpy()[0] for name, leaf in predictions.levels.items()}

@@ -98,11 +98,7 @@ def explain(
     Raises:
         InputError: There is no such detection or attribute, or sigma is out of range.
     """
-    if not attributes or not set(attributes) <= set(ATTRIBUTES):
-        raise InputError(
-            f"attributes {', '.join(attributes) or '(none)'} are not some of "
-            f"{', '.join(ATTRIBUTES)}"
-        )
+    require_attributes(attributes)
     of_score = gradients(predictions, index, "score")
     mass = {name: float(np.abs(x).sum(dtype=np.float64)) for name, x in of_score.items()}
     level = max(mass, key=lambda name: mass[name])
@@ -120,6 +116,19 @@ def explain(
         {name: value / total if total else 0.0 for name, value in mass.items()},
         sigma, predictions.geometry,
     )  # fmt: skip
+
+
+def require_attributes(attributes: Sequence[str]) -> None:
+    """Take only what a detection has.
+
+    Raises:
+        InputError: There is none, or one that is not among ATTRIBUTES.
+    """
+    if not attributes or not set(attributes) <= set(ATTRIBUTES):
+        raise InputError(
+            f"attributes {', '.join(attributes) or '(none)'} are not some of "
+            f"{', '.join(ATTRIBUTES)}"
+        )
 
 
 def gradients(

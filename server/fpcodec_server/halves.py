@@ -7,13 +7,15 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from fpcodec.codecs.base import Decoded, Limits
 from fpcodec.errors import FpcodecError, ProfileMismatch, Timeout
-from fpcodec.explain.odam_nms import OdamRule
 from fpcodec_server.answers import Answer, to_response
 from fpcodec_server.jobs import Job, Outcome
+
+if TYPE_CHECKING:
+    from fpcodec.explain.odam_nms import OdamRule
 
 
 class InferenceHalf(Protocol):

@@ -53,12 +53,17 @@ def network_picture(image: Image, geometry: ImageGeometry) -> Image:
         image: Shape (H, W, 3), uint8, RGB.
         geometry: As the detector laid it.
     """
+    canvas = PillowImage.new("RGB", geometry.network_size, (GREY, GREY, GREY))
+    canvas.paste(PillowImage.fromarray(content_picture(image, geometry)), geometry.offset)
+    return np.asarray(canvas, np.uint8)
+
+
+def content_picture(image: Image, geometry: ImageGeometry) -> Image:
+    """The image at the size that it has in the network's input."""
     content = PillowImage.fromarray(image)
     if content.size != geometry.content_size:
         content = content.resize(geometry.content_size, PillowImage.Resampling.BILINEAR)
-    canvas = PillowImage.new("RGB", geometry.network_size, (GREY, GREY, GREY))
-    canvas.paste(content, geometry.offset)
-    return np.asarray(canvas, np.uint8)
+    return np.asarray(content, np.uint8)
 
 
 def content_of(picture: Image, geometry: ImageGeometry) -> Image:

@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter, sobel
 
 from fpcodec.detectors.base import Image
 from fpcodec.errors import InputError
+from fpcodec.explain.metrics import map_correlation
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _SIGMA, _RADIUS = 1.5, 5
@@ -62,10 +63,8 @@ def edge_correlation(picture: Image, original: Image) -> float:
         InputError: The pictures differ in shape.
     """
     _check_alike(picture, original)
-    a, b = _edges(picture), _edges(original)
-    a, b = a - a.mean(), b - b.mean()
-    size = math.sqrt(float((a * a).sum()) * float((b * b).sum()))
-    return float((a * b).sum()) / size if size > 0 else 0.0
+    found = map_correlation(_edges(picture), _edges(original))
+    return 0.0 if math.isnan(found) else found
 
 
 def _edges(picture: Image) -> Floats:
