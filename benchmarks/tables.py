@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import re
 import sys
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +24,17 @@ from importance_table import fidelity, importance
 from learned_levels_table import key_chunks, progressive, recovery
 from markdown_tables import markdown
 from privacy_table import privacy
+from rate_tables import RESULTS, points
+from rate_tables import SECTIONS as RATES
 from serving_tables import early_answers, edge_link, serving
+from sweep_tables import sweeps
 from training_losses_table import training_losses
 from video_tables import SECTIONS as VIDEO
 
-from fpcodec.evaluation.bd_rate import DEFAULT_DROPS
-from fpcodec.evaluation.curves import BEST_PICTURE
-from fpcodec.evaluation.report import (
-    Comparisons,
-    bd_markdown,
-    load_results,
-    operating_points_markdown,
-    rows_markdown,
-    source_markdown,
-    verdict,
-)
 from fpcodec.evaluation.report.tables import drop_cell
-from fpcodec.evaluation.results import bytes_at_drop, read_rows
+from fpcodec.evaluation.results import read_rows
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
 DOCUMENTS = (
     ROOT / "README.md",
     *(
@@ -61,16 +51,6 @@ DOCUMENTS = (
         )
     ),
 )
-RUNS = (
-    "yolox_nano_coco", "bccd", "tiny", "yolox_nano_learned", "bccd_learned", "tiny_learned",
-)  # fmt: skip
-"""Folders of results that ``fpcodec bench rd`` wrote."""
-
-BD_DROPS = {
-    "yolox_nano_learned": (0.5, 3.0), "bccd_learned": (0.7, 2.2), "tiny_learned": (0.7, 2.1),
-}  # fmt: skip
-"""Drops that a run's families share, where these are not the usual 0.5 to 4."""
-
 LEARNED = {
     "key chunks": (key_chunks, ("yolox_nano", "bccd", "tiny")),
     "recovery": (recovery, ("yolox_nano", "bccd")),
@@ -88,76 +68,6 @@ COSTS = ("yolox_nano", "r50")
 def made_by(command: str | None, sha: str | None) -> str:
     """Where a table comes from."""
     return f"<sub>`{command}`, commit {(sha or 'unknown')[:7]}</sub>"
-
-
-def points(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
-
-
-@cache
-def report(name: str) -> Comparisons:
-    """A committed run, compared within itself."""
-    results = load_results(RESULTS / name)
-    return Comparisons(results, drops=BD_DROPS.get(name, DEFAULT_DROPS))
-
-
-def headline(name: str) -> str:
-    """Bytes at equal accuracy, a line per codec, and BD-rates against pictures."""
-    compared = report(name)
-    results = compared.results
-    first = results.rows[0]
-    shown = shown_families(compared)
-    ours = [family for family in shown if family in own_families(compared)]
-    closed_form = [x for x in ours[1:] if x.startswith("pca")]
-    if closed_form:  # a run that has few settings of any one picture codec
-        against, ours = [BEST_PICTURE, *closed_form], [x for x in ours if x not in closed_form]
-    else:
-        against = [BEST_PICTURE, *(x for x in shown if x in PLAIN_PICTURES)]
-    return "\n\n".join((
-        f"{first.images} images, unsplit AP {points(first.ap['ap'])}; bytes per image at some "
-        "drops of AP, read off each family's lower hull.",
-        operating_points_markdown(compared, families=shown),
-        bd_markdown(compared, anchors=against, tests=ours),
-        source_markdown(compared),
-    ))  # fmt: skip
-
-
-PLAIN_PICTURES = ("webp", "jpeg", "jpeg 4:4:4", "avif", "jxl")
-"""At the network's size."""
-
-
-def shown_families(compared: Comparisons) -> list[str]:
-    """All levels, the best choice of some, the pictures at the network's size, and baselines."""
-    families = list(dict.fromkeys(row.family for row in compared.results.rows[1:]))
-    mine = own_families(compared)
-    most = max(x.count("+") for x in mine)
-    whole = [x for x in mine if x.count("+") == most]
-    some = [x for x in mine if x not in whole and smallest_at(compared, x, 1.0) is not None]
-    best = sorted(some, key=lambda x: smallest_at(compared, x, 1.0) or math.inf)[:1]
-    wanted = (*PLAIN_PICTURES, "boxes", "x265", "svtav1", "seed mix", "seed finer", "seed coarser")
-    return [*whole, *best, BEST_PICTURE, *(x for x in wanted if x in families)]
-
-
-def own_families(compared: Comparisons) -> list[str]:
-    """Families of our frames; ``uniform`` is a baseline, far above every picture's bytes."""
-    rows = compared.results.rows[1:]
-    mine = (x for x in rows if x.kind == "features" and x.parameters.get("codec_id") != 1)
-    return list(dict.fromkeys(row.family for row in mine))
-
-
-def smallest_at(compared: Comparisons, family: str, drop: float) -> float | None:
-    """Bytes of a family at a drop."""
-    return bytes_at_drop([row for row in compared.results.rows if row.family == family], drop)
-
-
-def verdicts(name: str) -> str:
-    """The report's verdict in sentences."""
-    return "\n".join(f"- {sentence}" for sentence in verdict(report(name)))
-
-
-def all_rows(name: str) -> str:
-    """Every row of a run."""
-    return f"{rows_markdown(report(name))}\n\n{source_markdown(report(name))}"
 
 
 def levels() -> str:
@@ -306,52 +216,6 @@ def peers() -> str:
     return f"{rows[0]['images']} photographs.\n\n{table}\n\n{source}"
 
 
-SWEEPS = {
-    "sweep_bccd": "`bccd`, 159 photographs of blood cells",
-    "sweep_yolox_nano": "YOLOX-nano, 500 COCO photographs (one-stage: scope `all` alone)",
-}
-
-
-def sweeps() -> str:
-    """Losses of single levels by object scale, and whether the study's reading holds."""
-    parts = []
-    for folder, title in SWEEPS.items():
-        result = json.loads((RESULTS / folder / "sweep.json").read_text())
-        parts.append(f"**{title}**")
-        parts += [reading_table(kind, found) for kind, found in result["readings"].items()]
-        parts.append("\n".join(f"<sub>`{command}`</sub>" for command in result["commands"]))
-    return "\n\n".join(parts)
-
-
-def reading_table(kind: str, reading: dict[str, Any]) -> str:
-    """AP lost by degrading one level at the greatest ratio, by object scale."""
-    direction = reading["direction"]
-    names = list(next(iter(direction.values()))["loss"])
-    rows = [
-        (
-            scale,
-            *(f"{found['loss'][name]:.1f}" for name in names),
-            "+".join(found["claimed"]),
-            "+".join(found["costliest_pair"] or ["-"]),
-            VERDICTS[found["verdict"]],
-            "+".join(reading["key_levels"][scale]),
-        )
-        for scale, found in direction.items()
-    ]
-    scope, resample = kind.split()
-    ratio = next(iter(direction.values()))["ratio"]
-    head = ("objects", *names, "the study names", "costliest pair", "the reading", "key levels")
-    said = f"Scope `{scope}`, resampling `{resample}`: AP lost with one level at 1/{ratio:g}."
-    return f"{said}\n\n{markdown(head, rows)}"
-
-
-VERDICTS = {
-    "agrees": "holds",
-    "direction": "holds in direction",
-    "differs": "does not hold",
-    None: "cannot be told",
-}
-
 DRIFT = {
     "bccd": {"ssd": "SSD", "fcos": "FCOS", "retinanet": "RetinaNet", "fasterrcnn": "Faster R-CNN"},
     "coco": {"yolox_nano": "YOLOX-nano"},
@@ -359,6 +223,7 @@ DRIFT = {
 """The published study's shifters first."""
 
 SECTIONS: dict[str, Callable[[], str]] = {
+    **RATES,
     "ablation": ablation, "peers": peers, "sweeps": sweeps,
     "levels": levels, "speed": speed, "large": large,
     "codec costs": partial(codec_costs, [RESULTS / f"codec_costs_{x}.json" for x in COSTS]),
@@ -397,9 +262,6 @@ SECTIONS: dict[str, Callable[[], str]] = {
         for part, (render, names) in LEARNED.items()
         for name in names
     },
-    **{f"headline {name}": partial(headline, name) for name in RUNS},
-    **{f"verdict {name}": partial(verdicts, name) for name in RUNS if "learned" in name},
-    **{f"rows {name}": partial(all_rows, name) for name in RUNS},
 }  # fmt: skip
 
 
