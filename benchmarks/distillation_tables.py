@@ -53,13 +53,20 @@ def _way(row: ResultRow) -> tuple[str, ...]:
     )
 
 
+STUDENTS = {
+    "frs_bccd": "Faster R-CNN, 159 photographs of blood cells",
+    "frs_scenes": "FCOS, crowded generated scenes",
+}
+"""Folders of results and what was trained on what."""
+
+
 def students(paths: Sequence[Path]) -> str:
     """AP of students, taught in several ways, beside their teachers."""
     parts = []
     for path in paths:
         if not path.is_file():
             continue
-        parts.append(f"**{path.parent.name}**\n\n{detectors(path)}")
+        parts.append(f"**{STUDENTS[path.parent.name]}**\n\n{detectors(path)}")
     return "\n\n".join(parts) or _ABSENT
 
 
