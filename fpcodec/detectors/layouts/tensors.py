@@ -104,7 +104,10 @@ def find_pairs(
         fitting = {n: c for n, s in shapes.items() if (c := _channels(s, level, anchors))}
         if len(fitting) < 2:
             return None
-        found |= _told_apart(layout, shapes, fitting, width, f"_{name}")
+        pair = _told_apart(layout, shapes, fitting, width, f"_{name}")
+        if pair is None:
+            return None
+        found |= pair
     return found
 
 
@@ -117,9 +120,12 @@ def _channels(shape: tuple[int, ...], level: HeadLevel, anchors: int) -> int:
 
 def _told_apart(
     layout: Layout[Any], shapes: Shapes, fitting: Mapping[str, int], width: int, suffix: str
-) -> dict[str, str]:
+) -> dict[str, str] | None:
+    """Which of some outputs has boxes; None where none can."""
     boxes = [name for name, channels in fitting.items() if channels == width]
-    if len(boxes) != 1 or len(fitting) != 2:
+    if not boxes:
+        return None
+    if len(boxes) > 1 or len(fitting) > 2:
         raise layout.misfit(
             f"one output of scores and one of {width} box values per row", shapes,
             f"say which is which: outputs=scores{suffix}:NAME,boxes{suffix}:NAME and so on",
