@@ -105,8 +105,8 @@ class Layout(ABC, Generic[OptionsOf]):
         absent = {x.name for x in spec.levels} - {x.name for x in self.levels}
         if absent:
             raise InputError(
-                f"decode strides {self.options.strides} leave out {', '.join(sorted(absent))}; give "
-                "the strides of all levels of the head"
+                f"decode strides {self.options.strides} leave out {', '.join(sorted(absent))}; "
+                "give the strides of all levels of the head"
             )
 
     @classmethod
