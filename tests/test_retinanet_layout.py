@@ -54,7 +54,9 @@ def retinanet() -> Any:
 
     torch.manual_seed(0)
     layers = {
-        f"c{n}": torch.nn.Sequential(torch.nn.Conv2d(a, b, 3, 2 if n > 2 else 4, 1), torch.nn.ReLU())
+        f"c{n}": torch.nn.Sequential(
+            torch.nn.Conv2d(a, b, 3, 2 if n > 2 else 4, 1), torch.nn.ReLU()
+        )
         for n, a, b in ((2, 3, 8), (3, 8, 16), (4, 16, 24), (5, 24, 32))
     }
     backbone = BackboneWithFPN(
@@ -67,6 +69,7 @@ def retinanet() -> Any:
         (model.head.regression_head.bbox_reg, 0.1),
     ):
         torch.nn.init.normal_(layer.weight, std=deviation)
+    torch.nn.init.constant_(model.head.classification_head.cls_logits.bias, -2)
     for block in (*model.head.classification_head.conv, *model.head.regression_head.conv):
         torch.nn.init.kaiming_normal_(block[0].weight)
     return model
@@ -124,6 +127,7 @@ def test_torchvisions_boxes_from_its_raw_outputs(
     assert detector.network_size == (WIDTH, HEIGHT)
     pyramid = detector.extract(IMAGE)
     assert_same(detector.detect(pyramid), torchvisions(retinanet))
+    assert set(detector.candidates(pyramid).cells[:, 0]) == set(range(5)), "boxes on all levels"
     head = detector.head(pyramid)
     assert tuple(head.scores) == ("p3", "p4", "p5", "p6", "p7")
     assert head.scores["p6"].shape == (CLASSES, 2, 3)
@@ -221,10 +225,12 @@ def test_boxes_of_raw_maps_are_detectron2s(tmp_path: Path) -> None:
     strides = [8, 16, 32]
     generator = DefaultAnchorGenerator(
         sizes=[[4 * s * 2 ** (i / 3) for i in range(3)] for s in strides],
-        aspect_ratios=[[0.5, 1.0, 2.0]], strides=strides,
+        aspect_ratios=[[0.5, 1.0, 2.0]], strides=strides, offset=0.0,
     )  # fmt: skip
     model = RetinaNet(
-        backbone=_Levels({f"p{n}": ShapeSpec(CHANNELS, stride=s) for n, s in enumerate(strides, 3)}),
+        backbone=_Levels(
+            {f"p{n}": ShapeSpec(CHANNELS, stride=s) for n, s in enumerate(strides, 3)}
+        ),
         head=torch.nn.Identity(), head_in_features=["p3", "p4", "p5"],
         anchor_generator=generator, box2box_transform=Box2BoxTransform((1, 1, 1, 1)),
         anchor_matcher=None, num_classes=CLASSES, test_score_thresh=0.4, test_topk_candidates=1000,

@@ -27,6 +27,8 @@ TOLERANCE = 1e-3
 TORCH_FILES = ("card.json", "weights.safetensors")
 """Beside a graph of ``tiny``'s family: the same network in torch."""
 
+_OPSET = 17
+
 _WITHOUT_HEAD = "train with --loss mse, or from the torch model"
 
 
@@ -233,13 +235,34 @@ def convert_graph(model: Any, path: Path) -> nn.Module:
             "training through an ONNX head needs onnx2torch; pip install 'fpcodec[torch]'"
         ) from error
     try:
-        module: nn.Module = convert(model).eval()
+        module: nn.Module = convert(_readable(model)).eval()
     except Exception as error:  # onnx2torch's converters raise whatever they stumble on
         raise ModelError(
             f"{path}: onnx2torch cannot make it differentiable ({first_line(error)}); "
             f"{_WITHOUT_HEAD}"
         ) from error
     return module
+
+
+def _readable(model: Any) -> Any:
+    """The model as onnx2torch can read it.
+
+    It is said to be of an opset whose operators onnx2torch knows: since then most have changed in
+    name of their version alone, and where one has changed in meaning, what comes out is not
+    onnxruntime's and is refused. Weights that torch's exporter found equal are named directly.
+    """
+    for opset in model.opset_import:
+        if not opset.domain:
+            opset.version = min(opset.version, _OPSET)
+    graph = model.graph
+    weights = {item.name: item.name for item in graph.initializer}
+    for node in list(graph.node):
+        if node.op_type == "Identity" and node.input[0] in weights:
+            weights[node.output[0]] = weights[node.input[0]]
+            graph.node.remove(node)
+    for node in graph.node:
+        node.input[:] = [weights.get(name, name) for name in node.input]
+    return model
 
 
 def _any_batch(model: Any) -> Any:
