@@ -21,7 +21,7 @@ from fpcodec.detectors.factory import open_detector  # noqa: E402
 from fpcodec.detectors.layouts.anchors import level_anchors  # noqa: E402
 from fpcodec.detectors.layouts.levels import HeadLevel, head_levels  # noqa: E402
 from fpcodec.detectors.onnx import OnnxDetector  # noqa: E402
-from fpcodec.detectors.onnx_graph import list_tensors  # noqa: E402
+from fpcodec.detectors.onnx_levels import outline  # noqa: E402
 from fpcodec.errors import ModelError  # noqa: E402
 from fpcodec.pyramid import LevelSpec, PyramidSpec  # noqa: E402
 
@@ -89,14 +89,10 @@ def exported(model: Any, path: Path, level_by_level: bool = False) -> Path:
 
 
 def cut_at(path: Path, strides: tuple[int, ...]) -> str:
-    """The outputs of the pyramid, by their sizes: its last convolutions."""
-    found = {}
-    for name, shape in list_tensors(path).items():
-        last = "layer_blocks" in name or "extra_blocks" in name
-        if last and name.endswith("Conv_output_0"):
-            found[shape[2:]] = name
-    sizes = {s: (-(-HEIGHT // s), -(-WIDTH // s)) for s in strides}
-    return "&".join(f"p{s.bit_length() - 1}={found[size]}" for s, size in sizes.items())
+    """The outputs of the pyramid: the nearest tensors before the head."""
+    levels = [f"p{stride.bit_length() - 1}" for stride in strides]
+    found = outline(path).levels
+    return "&".join(f"{level}={found[level][0].name}" for level in levels)
 
 
 @pytest.fixture(scope="module")
