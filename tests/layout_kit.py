@@ -68,7 +68,7 @@ def _yolov5(g: GraphWriter, levels: Mapping[int, str]) -> list[str]:
     g.weight("two", np.float32(2))
     g.weight("parts", np.asarray([2, 2, width - 4], np.int64))
     for n, level in sorted(levels.items()):
-        raw = head_conv(g, level, f"p{n}.raw", anchors * width)
+        raw = head_conv(g, level, f"p{n}.raw", anchors * width, 2.0)
         split = reshaped(g, raw, f"p{n}.split", [1, anchors, width, cells(n), cells(n)])
         turned = g.node("Transpose", [split], f"p{n}.turned", perm=[0, 1, 3, 4, 2])
         y = g.node("Sigmoid", [turned], f"p{n}.y")

@@ -63,11 +63,11 @@ def write_model(path: Path, *, dynamic: bool = False, image_in_head: str = "") -
     from onnx import TensorProto
 
     g = GraphWriter()
-    levels = write_pyramid(g)
+    merged = write_merged(g)
     flat = []
     g.weight("rows", np.asarray([1, 5 + CLASSES, -1], np.int64))
     for n in (3, 4, 5):
-        level = levels[n]
+        level = write_level(g, merged, n)
         if image_in_head == "value" and n == 3:
             level = g.node("Add", [level, "c3"], "leak")
         box = g.conv(level, f"box{n}", (CHANNELS, 4), 1, 1)
@@ -89,6 +89,17 @@ def write_model(path: Path, *, dynamic: bool = False, image_in_head: str = "") -
 
 def write_pyramid(g: GraphWriter) -> dict[int, str]:
     """Write backbone and pyramid; return the tensors of levels 3 to 5."""
+    merged = write_merged(g)
+    return {n: write_level(g, merged, n) for n in (3, 4, 5)}
+
+
+def write_level(g: GraphWriter, merged: dict[int, str], n: int) -> str:
+    """Write a level's last convolution."""
+    return g.conv(merged[n], LEVELS[f"p{n}"], (CHANNELS, CHANNELS), 3, 1)
+
+
+def write_merged(g: GraphWriter) -> dict[int, str]:
+    """Write backbone and the pyramid's way down."""
     x = g.conv("image", "stem", (3, CHANNELS), 3, 4)
     laterals = {}
     for n in (3, 4, 5):
@@ -101,7 +112,7 @@ def write_pyramid(g: GraphWriter) -> dict[int, str]:
         up = g.node("Resize", [top, "", "scales"], f"up{n}", mode="nearest",
                     coordinate_transformation_mode="asymmetric", nearest_mode="floor")  # fmt: skip
         top = merged[n] = g.node("Add", [up, laterals[n]], f"merged{n}")
-    return {n: g.conv(merged[n], LEVELS[f"p{n}"], (CHANNELS, CHANNELS), 3, 1) for n in merged}
+    return merged
 
 
 def save_model(g: GraphWriter, path: Path, outputs: list[str], dynamic: bool = False) -> Path:

@@ -144,6 +144,26 @@ def test_labels_must_be_as_many_as_classes(models: dict[str, Path]) -> None:
         opened(models, "yolov8", "&labels=coco")
 
 
+def test_scores_that_are_still_logits(tmp_path: Path) -> None:
+    """The same numbers with the sigmoid left to the decoder."""
+    import onnx
+
+    model = onnx.load(str(write_layout(tmp_path / "whole.onnx", "yolov8")))
+    for node in model.graph.node:
+        if node.op_type == "Sigmoid":
+            node.op_type = "Identity"
+    onnx.save(model, str(tmp_path / "logits.onnx"))
+    found, wanted = (
+        detector.detect(detector.extract(IMAGE))
+        for name, more in (("logits", "&activation=sigmoid"), ("whole", ""))
+        for detector in [
+            open_detector(spec_of(tmp_path / f"{name}.onnx", "yolov8", more), threads=1)
+        ]
+    )
+    np.testing.assert_allclose(found.scores, wanted.scores, rtol=1e-5)
+    np.testing.assert_allclose(found.boxes, wanted.boxes, rtol=1e-5, atol=1e-3)
+
+
 def yolox_query(more: str = "") -> str:
     cut = "&".join(f"{level}={tensor}" for level, tensor in LEVELS.items())
     return f"{cut}&decode=yolox&mean=0,0,0&std=128,128,128&score_threshold=0.3{more}"
@@ -219,6 +239,12 @@ def test_a_wrong_number_of_strides_is_an_error(models: dict[str, Path]) -> None:
 def test_named_outputs_are_checked(models: dict[str, Path]) -> None:
     with pytest.raises(ModelError, match=r"no output raws; it has output"):
         opened(models, "yolov8", "&outputs=raw:raws")
+    named = "outputs=scores:cls_3,boxes:reg_3"
+    with pytest.raises(ModelError, match=r"84 rows"):
+        opened(models, "picodet", f"&{named}")
+    pairs = ",".join(f"scores_p{n}:reg_{n},boxes_p{n}:cls_{n}" for n in (3, 4, 5))
+    with pytest.raises(ModelError, match=r"wants 32 box values per row"):
+        opened(models, "picodet", f"&outputs={pairs}")
     with pytest.raises(ModelError, match=r"an output for scores but none for boxes"):
         opened(models, "retinanet", "&outputs=scores:logits_3")
 

@@ -14,6 +14,7 @@ from fpcodec.detectors.base import HeadOutput
 from fpcodec.detectors.decoding import DecodeConfig, Outputs
 from fpcodec.detectors.layouts import Candidates, Layout, Rows
 from fpcodec.detectors.layouts.maths import NUMPY
+from fpcodec.detectors.layouts.tensors import shapes_of
 from fpcodec.detectors.onnx_session import first_line
 from fpcodec.detectors.preprocess import Preprocess
 from fpcodec.errors import FpcodecError, ModelError
@@ -71,8 +72,7 @@ class HeadDecoder:
             raise ModelError(f"decode {self._config.kind} gives boxes, not scores of every place")
         rows = self._layout.rows(outputs, NUMPY)
         if rows[0].scores.shape[0] != 1:
-            shapes = {name: x.shape for name, x in outputs.items()}
-            raise self._layout.misfit("one image", shapes, "export it with batch 1")
+            raise self._layout.misfit("one image", shapes_of(outputs), "export it with batch 1")
         return rows
 
     def head(self, outputs: Outputs) -> HeadOutput:

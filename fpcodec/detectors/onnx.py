@@ -19,6 +19,7 @@ from fpcodec.detections import Detections
 from fpcodec.detectors.base import HeadOutput, Image
 from fpcodec.detectors.head_decoder import HeadDecoder
 from fpcodec.detectors.layouts import Candidates, Layout
+from fpcodec.detectors.layouts.tensors import shapes_of
 from fpcodec.detectors.onnx_session import SubgraphSessions, first_line, open_session, run_session
 from fpcodec.detectors.preprocess import Preprocess
 from fpcodec.errors import InputError, ModelError
@@ -261,7 +262,7 @@ class OnnxDetector:
         outputs = self._run_server(pyramid)
         rows = self._decoder.read(outputs)
         layout = cast("Layout[Any]", self.layout)
-        return layout.find({name: x.shape for name, x in outputs.items()}), rows[0].scores.shape[2]
+        return layout.find(shapes_of(outputs)), rows[0].scores.shape[2]
 
     def detect_and_response(self, pyramid: Pyramid) -> tuple[Detections, Mapping[str, Array]]:
         """``detect`` and ``response`` from one run of the head."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fpcodec.detectors.decoding import DecodeConfig, open_layout
 from fpcodec.detectors.layouts import Layout, Rows
+from fpcodec.detectors.layouts.tensors import shapes_of
 from fpcodec.detectors.onnx import SERVER_FILE, OnnxDetector
 from fpcodec.detectors.onnx_session import first_line, open_session, prune, run_session
 from fpcodec.detectors.onnx_shapes import import_onnx
@@ -55,8 +56,8 @@ def open_onnx_head(detector: OnnxDetector, folder: Path) -> Head:
     layout = open_layout(decode, detector.spec, detector.network_size)
     if layout is not None:
         if len(available) > 1:
-            shapes = {name: x.shape for name, x in run_session(session, _silence(detector)).items()}
-            available = list(layout.find(shapes).values())
+            found = run_session(session, _silence(detector))
+            available = list(layout.find(shapes_of(found)).values())
         return LayoutHead(open_graph(path, detector, available), layout)
     outputs = {
         name: decode.outputs.get(f"objectness_{name}", f"objectness_{name}")

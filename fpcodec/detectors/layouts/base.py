@@ -185,9 +185,7 @@ class Layout(ABC, Generic[OptionsOf]):
             place = np.stack(
                 [np.full_like(cell, number), cell // level.width, cell % level.width], 1
             )
-            found.append(
-                (boxes, scores[chosen, labels], labels, first + chosen, place, priors)
-            )  # fmt: skip
+            found.append((boxes, scores[chosen, labels], labels, first + chosen, place, priors))
             first += count
         boxes, values, labels, numbers, cells, priors = map(
             np.concatenate, zip(*found, strict=True)
@@ -220,6 +218,11 @@ class Layout(ABC, Generic[OptionsOf]):
     def activated(self, scores: Any, maths: Maths) -> Any:
         """Scores as probabilities."""
         return maths.sigmoid(scores) if self.options.activation == "sigmoid" else scores
+
+    def with_objectness(self, rows: Any, maths: Maths) -> Any:
+        """Objectness times class, of rows that have them after four box values."""
+        found = self.activated(rows[..., 4:], maths)
+        return maths.floats(found[..., :1] * found[..., 1:])
 
     def misfit(self, wanted: str, shapes: Shapes, remedy: str = "") -> ModelError:
         """The error of outputs that are not this layout's."""

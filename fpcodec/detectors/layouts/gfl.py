@@ -17,6 +17,7 @@ from fpcodec.detectors.layouts.tensors import (
     find_pairs,
     more_levels,
     read_pairs,
+    shapes_of,
     total,
 )
 from fpcodec.errors import InputError
@@ -77,13 +78,13 @@ class Gfl(Layout[GflOptions]):
 
     def rows(self, outputs: Mapping[str, Any], maths: Maths) -> list[Rows]:
         """Values are the four mean distances in strides: left, top, right, bottom."""
-        names = self.find({name: tuple(x.shape) for name, x in outputs.items()})
+        names = self.find(shapes_of(outputs))
         if "raw" in names:
             parts = cut_rows(self, outputs[names["raw"]], 1, names["raw"])
             split = parts[0].shape[2] - 4 * (self.options.reg_max + 1)
             apart = [Rows(x[..., :split], x[..., split:]) for x in parts]
         else:
-            apart = read_pairs(self, names, outputs, 1, maths)
+            apart = read_pairs(self, names, outputs, (1, 4 * (self.options.reg_max + 1)), maths)
         return [
             Rows(
                 self.activated(maths.floats(x.scores), maths),

@@ -14,7 +14,7 @@ from fpcodec.detectors.layouts.base import Layout, Rows, Shapes
 from fpcodec.detectors.layouts.levels import HeadLevel, describe
 from fpcodec.detectors.layouts.maths import Maths
 from fpcodec.detectors.layouts.options import LayoutOptions
-from fpcodec.detectors.layouts.tensors import find_pairs, more_levels, read_pairs, total
+from fpcodec.detectors.layouts.tensors import find_pairs, more_levels, read_pairs, shapes_of, total
 from fpcodec.errors import InputError
 
 _MAX_LOG_SCALE = math.log(1000 / 16)
@@ -127,10 +127,10 @@ class Retinanet(Layout[RetinanetOptions]):
 
     def rows(self, outputs: Mapping[str, Any], maths: Maths) -> list[Rows]:
         """Values are deltas as the head gives them."""
-        names = self.find({name: tuple(x.shape) for name, x in outputs.items()})
+        names = self.find(shapes_of(outputs))
         return [
             Rows(self.activated(maths.floats(x.scores), maths), maths.floats(x.values))
-            for x in read_pairs(self, names, outputs, self.anchors, maths)
+            for x in read_pairs(self, names, outputs, (self.anchors, 4), maths)
         ]
 
     def priors(self, level: HeadLevel, anchors: int) -> npt.NDArray[Any]:

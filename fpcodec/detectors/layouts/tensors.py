@@ -135,14 +135,22 @@ def _told_apart(
 
 
 def read_pairs(
-    layout: Layout[Any], names: Mapping[str, str], outputs: Mapping[str, Any], anchors: int,
-    maths: Maths,
+    layout: Layout[Any], names: Mapping[str, str], outputs: Mapping[str, Any],
+    sizes: tuple[int, int], maths: Maths,
 ) -> list[Rows]:  # fmt: skip
     """Cut what ``find_pairs`` found into levels; values are as they stand in the graph.
+
+    Args:
+        layout: Whose.
+        names: Role to output name.
+        outputs: Of the graph.
+        sizes: Anchors per cell and box values per row.
+        maths: Of the arrays.
 
     Raises:
         ModelError: A tensor has another shape.
     """
+    anchors, width = sizes
     parts = {}
     for kind in ("scores", "boxes"):
         if kind in names:
@@ -152,6 +160,8 @@ def read_pairs(
             _level_rows(layout, outputs[names[f"{kind}_{x.name}"]], x, anchors, maths)
             for x in layout.levels
         ]
+    if any(x.shape[2] != width for x in parts["boxes"]):
+        raise layout.misfit(f"{width} box values per row", shapes_of(outputs))
     return [Rows(*pair) for pair in zip(parts["scores"], parts["boxes"], strict=True)]
 
 

@@ -9,7 +9,7 @@ from fpcodec.detectors.layouts.base import Layout, Rows, Shapes
 from fpcodec.detectors.layouts.centred import centred_boxes
 from fpcodec.detectors.layouts.maths import Maths
 from fpcodec.detectors.layouts.options import LayoutOptions
-from fpcodec.detectors.layouts.tensors import cut_rows, find_one, more_levels, total
+from fpcodec.detectors.layouts.tensors import cut_rows, find_one, more_levels, shapes_of, total
 
 
 class Yolov5(Layout[LayoutOptions]):
@@ -40,7 +40,7 @@ class Yolov5(Layout[LayoutOptions]):
 
     def rows(self, outputs: Mapping[str, Any], maths: Maths) -> list[Rows]:
         """Scores are objectness times class; values centre and sides in strides."""
-        name = self.find({n: tuple(x.shape) for n, x in outputs.items()})["raw"]
+        name = self.find(shapes_of(outputs))["raw"]
         raw = outputs[name]
         shape, cells = tuple(raw.shape), total(self.levels)
         if len(shape) != 3 or not shape[1] or shape[1] % cells or shape[2] < 6:
@@ -51,9 +51,7 @@ class Yolov5(Layout[LayoutOptions]):
             raise self.misfit(f"(1, anchors x {cells}, 5 + classes)", given, hint)
         anchors = shape[1] // cells
         return [
-            Rows(
-                maths.floats(part[..., 4:5] * part[..., 5:]), maths.floats(part[..., :4]) / x.stride
-            )
+            Rows(self.with_objectness(part, maths), maths.floats(part[..., :4]) / x.stride)
             for x, part in zip(self.levels, cut_rows(self, raw, anchors, name), strict=True)
         ]
 

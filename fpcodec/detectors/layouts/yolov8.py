@@ -9,7 +9,7 @@ from fpcodec.detectors.layouts.base import Layout, Rows, Shapes
 from fpcodec.detectors.layouts.centred import centred_boxes
 from fpcodec.detectors.layouts.maths import Maths
 from fpcodec.detectors.layouts.options import LayoutOptions
-from fpcodec.detectors.layouts.tensors import cut_rows, find_one, more_levels, total
+from fpcodec.detectors.layouts.tensors import cut_rows, find_one, more_levels, shapes_of, total
 from fpcodec.detectors.layouts.yolov5 import Yolov5
 
 
@@ -35,7 +35,7 @@ class Yolov8(Layout[LayoutOptions]):
 
     def rows(self, outputs: Mapping[str, Any], maths: Maths) -> list[Rows]:
         """Scores as they are; values centre and sides in strides."""
-        name = self.find({n: tuple(x.shape) for n, x in outputs.items()})["raw"]
+        name = self.find(shapes_of(outputs))["raw"]
         raw = outputs[name]
         shape, cells = tuple(raw.shape), total(self.levels)
         if len(shape) != 3 or shape[2] != cells or shape[1] < 5:

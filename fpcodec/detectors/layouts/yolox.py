@@ -10,7 +10,7 @@ from fpcodec.detectors.layouts.base import Layout, Rows, Shapes
 from fpcodec.detectors.layouts.centred import centred_boxes
 from fpcodec.detectors.layouts.maths import Maths
 from fpcodec.detectors.layouts.options import LayoutOptions
-from fpcodec.detectors.layouts.tensors import cut_rows, find_one, more_levels, total
+from fpcodec.detectors.layouts.tensors import cut_rows, find_one, more_levels, shapes_of, total
 
 _MAX_LOG_SIDE = 20.0
 """exp(20) is far beyond any image and keeps float32 finite."""
@@ -51,7 +51,7 @@ class Yolox(Layout[YoloxOptions]):
 
     def rows(self, outputs: Mapping[str, Any], maths: Maths) -> list[Rows]:
         """Scores are objectness times class; values as they are, in strides."""
-        shapes = {name: tuple(x.shape) for name, x in outputs.items()}
+        shapes = shapes_of(outputs)
         name = self.find(shapes)["raw"]
         raw = outputs[name]
         raw = raw[None] if len(raw.shape) == 2 else raw
@@ -62,7 +62,7 @@ class Yolox(Layout[YoloxOptions]):
             raise self.misfit(f"(1, {wanted}, 5 + classes)", given, more_levels(self, given))
         found = []
         for level, part in zip(self.levels, cut_rows(self, raw, 1, name), strict=True):
-            scores = maths.floats(part[..., 4:5] * part[..., 5:])
+            scores = self.with_objectness(part, maths)
             values = maths.floats(part[..., :4])
             found.append(Rows(scores, values / level.stride if self.options.decoded else values))
         return found
