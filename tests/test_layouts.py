@@ -254,7 +254,8 @@ def test_named_outputs_are_checked(models: dict[str, Path]) -> None:
     [("nanodet", {"reg_max": "0"}), ("nanodet", {"reg_max": "7.5"}), ("nanodet", {"anchors": "x"}),
      ("picodet", {"cell_offset": 2}), ("yolox", {"decoded": "perhaps"}),
      ("yolov5", {"activation": "softmax"}), ("yolov8", {"strides": "16,8"}),
-     ("yolov8", {"pre_nms": -1}), ("retinanet", {"anchors": "mine"}),
+     ("yolov8", {"pre_nms": -1}), ("yolov8", {"pre_nms": float("inf")}),
+     ("retinanet", {"anchors": "mine"}),
      ("retinanet", {"anchor_sizes": "1,a"}), ("retinanet", {"anchor_ratios": []}),
      ("retinanet", {"anchor_scales": "0"}), ("retinanet", {"delta_weights": "1,1"}),
      ("retinanet", {"anchor_offset": "-1"}), ("detections", {"reg_max": 7})],
@@ -262,6 +263,14 @@ def test_named_outputs_are_checked(models: dict[str, Path]) -> None:
 def test_options_are_checked(kind: str, options: dict[str, object]) -> None:
     with pytest.raises(InputError, match="decode"):
         DecodeConfig(kind, options=options)
+
+
+@pytest.mark.parametrize("options", [3, "reg_max=7", None])
+def test_options_of_another_kind_are_an_error(options: object) -> None:
+    from fpcodec.detectors.onnx_options import read_options
+
+    with pytest.raises(InputError, match="options"):
+        read_options({"p3": "a", "decode": {"kind": "nanodet", "options": options}})
 
 
 def test_anchor_sizes_are_one_per_level(models: dict[str, Path]) -> None:

@@ -81,7 +81,10 @@ def _decode_config(options: dict[str, Any]) -> DecodeConfig:
     layout = LAYOUTS.get(str(data.get("kind")))
     if layout is not None:
         own = {key: options.pop(key) for key in layout.Options.names() if key in options}
-        data["options"] = {**data.get("options", {}), **own}
+        given = data.get("options", {})
+        if not isinstance(given, Mapping):
+            raise InputError(f"decode options {given!r} are not keys and values")
+        data["options"] = {**given, **own}
         data = {**layout.defaults(data["options"]), **data}
     for key, kind in _DECODE_KEYS.items():
         if key in options:

@@ -101,6 +101,7 @@ class Layout(ABC, Generic[OptionsOf]):
         self.names = dict(outputs)
         self.spec = spec
         self.network_size = network_size
+        self._kept: dict[tuple[str, int], npt.NDArray[Any]] = {}
         self.levels = head_levels(spec, network_size, self.options.strides)
         absent = {x.name for x in spec.levels} - {x.name for x in self.levels}
         if absent:
@@ -156,7 +157,8 @@ class Layout(ABC, Generic[OptionsOf]):
         scores = self._grid(rows.scores, level, maths)
         values = self._grid(rows.values, level, maths)
         batch, _, _, anchors, width = values.shape
-        scores = maths.permute(maths.highest(scores, 3), (0, 3, 1, 2))
+        highest = maths.highest(scores, 3) if anchors > 1 else scores[:, :, :, 0]
+        scores = maths.permute(highest, (0, 3, 1, 2))
         flat = values.reshape(batch, level.height, level.width, anchors * width)
         return scores, maths.permute(flat, (0, 3, 1, 2))
 
@@ -176,7 +178,7 @@ class Layout(ABC, Generic[OptionsOf]):
         for number, (level, one) in enumerate(zip(self.levels, rows, strict=True)):
             scores, count = one.scores[0], one.scores.shape[1]
             chosen, labels = self._chosen(scores, threshold)
-            priors = self.priors(level, count // level.count)[chosen]
+            priors = self._all_priors(level, count // level.count)[chosen]
             boxes = self.boxes(one.values[0][chosen], priors, level.stride, NUMPY)
             if self.options.clip:
                 boxes = np.clip(boxes, 0, self.network_size * 2)
@@ -194,6 +196,13 @@ class Layout(ABC, Generic[OptionsOf]):
             boxes.astype(np.float32), values.astype(np.float32), labels.astype(np.int64),
             numbers, cells, priors,
         )  # fmt: skip
+
+    def _all_priors(self, level: HeadLevel, anchors: int) -> npt.NDArray[Any]:
+        """``priors``, made once."""
+        key = (level.name, anchors)
+        if key not in self._kept:
+            self._kept[key] = self.priors(level, anchors)
+        return self._kept[key]
 
     def _chosen(
         self, scores: Array, threshold: float

@@ -77,7 +77,7 @@ class LayoutOptions:
 def _value(key: str, kind: str, value: Any) -> Any:
     try:
         return _READERS[kind](value)
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise InputError(f"decode option {key}={value} is not {_WANTED[kind]}") from error
 
 

@@ -101,7 +101,7 @@ class Retinanet(Layout[RetinanetOptions]):
 
     @classmethod
     def preprocess(cls, options: Mapping[str, Any]) -> dict[str, Any]:
-        """As the anchors' family has it; grey is zero to the network."""
+        """As the anchors' family has it; grey is about zero to the network."""
         if options.get("anchors") == "detectron2":
             return {"channel_order": "bgr", "mean": [103.53, 116.28, 123.675], "pad_value": 114}
         return {"channel_order": "rgb", "value_scale": 1 / 255, "mean": [0.485, 0.456, 0.406],

@@ -11,6 +11,7 @@ from fpcodec.detectors.layouts.centred import centred_boxes
 from fpcodec.detectors.layouts.maths import Maths
 from fpcodec.detectors.layouts.options import LayoutOptions
 from fpcodec.detectors.layouts.tensors import cut_rows, find_one, more_levels, shapes_of, total
+from fpcodec.detectors.preprocess import yolox_preprocess
 
 _MAX_LOG_SIDE = 20.0
 """exp(20) is far beyond any image and keeps float32 finite."""
@@ -41,8 +42,8 @@ class Yolox(Layout[YoloxOptions]):
 
     @classmethod
     def preprocess(cls, options: Mapping[str, Any]) -> dict[str, Any]:
-        """YOLOX's input since version 0.1.1: top-left letterbox, BGR, 0..255."""
-        return {"mode": "letterbox", "align": "top_left", "channel_order": "bgr"}
+        """See ``yolox_preprocess``."""
+        return {k: x for k, x in yolox_preprocess().to_dict().items() if k != "size"}
 
     def find(self, shapes: Shapes) -> dict[str, str]:
         """The one tensor, role ``raw``."""
