@@ -192,8 +192,8 @@ def test_maps_that_share_a_backward_pass_are_those_of_passes_of_their_own(
     tmp_path: Path, scene: Any
 ) -> None:
     detector = toy_yolox(tmp_path)
+    from fpcodec.explain.layout_candidates import apart
     from fpcodec.explain.odam_detector import open_candidates
-    from fpcodec.explain.yolox_candidates import apart
 
     source: Any = open_candidates(detector).candidates
     found = source(detector.extract(scene))

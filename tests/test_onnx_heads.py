@@ -32,7 +32,7 @@ from fpcodec.embedded import embedded_folder  # noqa: E402
 from fpcodec.errors import ModelError  # noqa: E402
 from fpcodec.images import load_image  # noqa: E402
 from fpcodec.training.heads import open_head  # noqa: E402
-from fpcodec.training.onnx_heads import ScoreHead, YoloxHead  # noqa: E402
+from fpcodec.training.onnx_heads import LayoutHead, ScoreHead  # noqa: E402
 
 
 def yolox(tmp_path: Path, **options: Any) -> OnnxDetector:
@@ -48,7 +48,7 @@ def yolox(tmp_path: Path, **options: Any) -> OnnxDetector:
 def test_yolox_head_takes_batches_of_a_graph_made_for_one_image(tmp_path, dynamic) -> None:
     detector = yolox(tmp_path, dynamic=dynamic)
     head = open_head(detector)
-    assert isinstance(head, YoloxHead)
+    assert isinstance(head, LayoutHead)
     assert not head.graph.one_by_one
     levels = batch([detector.extract(generate_scene(seed).image) for seed in (1, 2)])
     assert_frozen(head)

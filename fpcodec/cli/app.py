@@ -25,6 +25,7 @@ from fpcodec.cli.plan import plan
 from fpcodec.cli.profiles import profiles
 from fpcodec.cli.serve import serve
 from fpcodec.cli.sweep import sweep
+from fpcodec.cli.tensors import tensors
 from fpcodec.cli.train import train
 from fpcodec.errors import FpcodecError
 
@@ -87,7 +88,7 @@ app = typer.Typer(
 )
 for command in (
     demo, serve, detect, edge, encode, decode, inspect, calibrate, train, distill, sweep, plan,
-    explain, drift,
+    explain, drift, tensors,
 ):  # fmt: skip
     app.command()(command)
 app.command("eval")(evaluate)

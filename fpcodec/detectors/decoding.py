@@ -1,4 +1,4 @@
-"""From a network's raw outputs to boxes, scores and labels, in numpy."""
+"""How raw outputs become boxes: the description, suppression, and graphs that select boxes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from fpcodec.detections import Detections
-from fpcodec.detectors.base import HeadOutput
+from fpcodec.detectors.layouts import LAYOUTS, Candidates, Layout
 from fpcodec.errors import InputError, ModelError
 from fpcodec.pyramid import Array, PyramidSpec
 
 Outputs = Mapping[str, npt.NDArray[Any]]
+
+KINDS = (*LAYOUTS, "detections")
+"""What ``DecodeConfig`` knows by name."""
 
 
 @dataclass(frozen=True)
@@ -22,16 +25,18 @@ class DecodeConfig:
     """How raw outputs become boxes.
 
     Attributes:
-        kind: ``yolox`` (one tensor of box offsets, objectness and class scores), ``detections``
-            (the graph selects boxes itself), or ``module:function``, called with
-            ``(outputs, spec, network_size)`` and returning ``Detections`` in network pixels.
-            That function is imported and run: use profiles from people you trust.
+        kind: One of ``layouts.LAYOUTS``, ``detections`` (the graph selects boxes itself), or
+            ``module:function``, called with ``(outputs, spec, network_size)`` and returning
+            ``Detections`` in network pixels. That function is imported and run: use profiles from
+            people you trust.
         score_threshold: Boxes below it are dropped.
-        nms_iou: Overlap above which the lower of two boxes of one class is dropped (``yolox``).
+        nms_iou: Overlap above which the lower of two boxes of one class is dropped (layouts).
         max_detections: Most boxes of an image.
-        outputs: Role to output name: ``raw`` for ``yolox``; ``boxes``, ``scores``, ``labels``
-            and, where the graph has them, ``objectness_p3`` and so on for ``detections``.
+        outputs: Role to output name: a layout's own (``raw``, or ``scores`` and ``boxes``);
+            ``boxes``, ``scores``, ``labels`` and, where the graph has them, ``objectness_p3`` and
+            so on for ``detections``.
         label_offset: Subtracted from the graph's labels (``detections``).
+        options: Of the layout.
     """
 
     kind: str
@@ -40,11 +45,19 @@ class DecodeConfig:
     max_detections: int = 100
     outputs: Mapping[str, str] = field(default_factory=dict)
     label_offset: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         module, _, function = self.kind.partition(":")
-        if self.kind not in ("yolox", "detections") and not (module and function):
-            raise InputError(f"decode {self.kind!r} is not yolox, detections or module:function")
+        if self.kind not in KINDS and not (module and function):
+            raise InputError(
+                f"decode {self.kind!r} is not one of {', '.join(KINDS)} or module:function"
+            )
+        if self.kind in LAYOUTS:
+            plain = LAYOUTS[self.kind].Options.plain(self.options)
+            object.__setattr__(self, "options", plain)
+        elif self.options:
+            raise InputError(f"decode {self.kind} takes no option {next(iter(self.options))}")
         for name in ("score_threshold", "nms_iou"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise InputError(f"decode {name} {getattr(self, name)} is not in [0, 1]")
@@ -53,7 +66,10 @@ class DecodeConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form; ``from_dict`` reads it back."""
-        return asdict(self) | {"outputs": dict(self.outputs)}
+        data = asdict(self) | {"outputs": dict(self.outputs), "options": dict(self.options)}
+        if not self.options:  # as descriptions were before layouts had options
+            del data["options"]
+        return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> DecodeConfig:
@@ -68,7 +84,7 @@ class DecodeConfig:
             raise InputError(f"decode has no {', '.join(unknown)}; it has {', '.join(known)}")
         try:
             return cls(**data)
-        except TypeError as error:
+        except (AttributeError, TypeError) as error:
             raise InputError(f"decode description cannot be used: {error}") from error
 
 
@@ -117,103 +133,24 @@ def batched_nms(
     return np.asarray(kept, np.int64)
 
 
-def select(
-    boxes: Array, scores: Array, labels: npt.NDArray[np.int64], config: DecodeConfig
-) -> Detections:
-    """Threshold, suppress and keep the best: the last step of one-stage detectors."""
-    keep = selected(boxes, scores, labels, config)
-    return Detections(boxes[keep], scores[keep], labels[keep])
-
-
-def selected(
-    boxes: Array, scores: Array, labels: npt.NDArray[np.int64], config: DecodeConfig
-) -> npt.NDArray[np.int64]:
-    """Indices of the boxes that ``select`` keeps, best first."""
-    good = np.flatnonzero(scores >= config.score_threshold)
-    kept = batched_nms(
-        boxes[good], scores[good], labels[good], config.nms_iou, config.max_detections
-    )
-    return np.asarray(good[kept], np.int64)
-
-
-def split_yolox(raw: Array, spec: PyramidSpec, network_size: tuple[int, int]) -> HeadOutput:
-    """Cut YOLOX's output into levels.
-
-    Args:
-        raw: Shape (1, A, 5 + K) or (A, 5 + K): box offsets, objectness, class scores, both
-            already through the sigmoid, finest level first.
-        spec: The pyramid at the cut.
-        network_size: ``(width, height)`` of the network input.
-
-    Returns:
-        Scores ``objectness * class``, shape (K, H, W), and raw box values, shape (4, H, W).
+def open_layout(
+    config: DecodeConfig, spec: PyramidSpec, network_size: tuple[int, int]
+) -> Layout[Any] | None:
+    """The layout that a description names; None where it names none.
 
     Raises:
-        ModelError: The output's shape does not fit the pyramid.
+        InputError: An option does not fit the pyramid.
     """
-    rows = raw[0] if raw.ndim == 3 and raw.shape[0] == 1 else raw
-    shapes = [spec.shape(name, network_size)[1:] for name in spec.names]
-    anchors = sum(height * width for height, width in shapes)
-    if rows.ndim != 2 or rows.shape[0] != anchors or rows.shape[1] < 6:
-        raise ModelError(
-            f"output has shape {raw.shape}; decode=yolox wants (1, {anchors}, 5 + classes) for "
-            f"levels {', '.join(spec.names)}; check the level tensors and the decode option"
-        )
-    scores: dict[str, Array] = {}
-    boxes: dict[str, Array] = {}
-    start = 0
-    for name, (height, width) in zip(spec.names, shapes, strict=True):
-        part = rows[start : start + height * width].T.reshape(-1, height, width)
-        boxes[name] = np.ascontiguousarray(part[:4], np.float32)
-        scores[name] = np.asarray(part[4:5] * part[5:], np.float32)
-        start += height * width
-    return HeadOutput(scores, boxes)
+    if config.kind not in LAYOUTS:
+        return None
+    return LAYOUTS[config.kind](config.options, config.outputs, spec, network_size)
 
 
-def decode_yolox(head: HeadOutput, spec: PyramidSpec, config: DecodeConfig) -> Detections:
-    """Turn YOLOX's head into boxes in network pixels (Ge et al., 2021).
-
-    A cell at ``(gx, gy)`` of stride ``s`` puts its box centre at ``(x + gx) s, (y + gy) s`` and
-    its sides at ``exp(w) s, exp(h) s``. Each cell gives the one class that it scores highest, as
-    YOLOX's own post-processing does.
-    """
-    return decode_yolox_rows(head, spec, config)[0]
-
-
-def decode_yolox_rows(
-    head: HeadOutput, spec: PyramidSpec, config: DecodeConfig
-) -> tuple[Detections, npt.NDArray[np.int64]]:
-    """As ``decode_yolox``, and which row of the network's output each box is, shape (N,)."""
-    found, rows = yolox_candidates(head, spec, config)
-    keep = selected(found.boxes, found.scores, found.labels, config)
-    return Detections(found.boxes[keep], found.scores[keep], found.labels[keep]), rows[keep]
-
-
-def yolox_candidates(
-    head: HeadOutput, spec: PyramidSpec, config: DecodeConfig
-) -> tuple[Detections, npt.NDArray[np.int64]]:
-    """As ``decode_yolox_rows``, before anything is suppressed."""
-    boxes, scores, labels, rows = [], [], [], []
-    first_row = 0
-    for name in spec.names:
-        level_scores, values, stride = head.scores[name], head.boxes[name], spec[name].stride
-        label = level_scores.argmax(axis=0)
-        score = np.take_along_axis(level_scores, label[None], axis=0)[0]
-        y, x = np.nonzero(score >= config.score_threshold)
-        centre = (values[:2, y, x] + np.stack([x, y])) * stride
-        # exp(20) is far beyond any image and keeps float32 finite.
-        half = np.exp(np.minimum(values[2:, y, x], 20.0)) * (stride / 2)
-        boxes.append(np.concatenate([centre - half, centre + half]).T)
-        scores.append(score[y, x])
-        labels.append(label[y, x])
-        rows.append(first_row + y * score.shape[1] + x)
-        first_row += score.size
-    found = Detections(
-        np.concatenate(boxes).astype(np.float32),
-        np.concatenate(scores).astype(np.float32),
-        np.concatenate(labels).astype(np.int64),
-    )
-    return found, np.concatenate(rows)
+def select(found: Candidates, config: DecodeConfig) -> Candidates:
+    """Suppress and keep the best, best first: the last step of one-stage detectors."""
+    return found[
+        batched_nms(found.boxes, found.scores, found.labels, config.nms_iou, config.max_detections)
+    ]
 
 
 def decode_detections(outputs: Outputs, config: DecodeConfig) -> Detections:
@@ -245,8 +182,6 @@ def named_output(outputs: Outputs, config: DecodeConfig, role: str) -> npt.NDArr
         ModelError: The graph has no such output; the message lists what it has.
     """
     name = config.outputs.get(role, role)
-    if role == "raw" and "raw" not in config.outputs and len(outputs) == 1:
-        return next(iter(outputs.values()))
     if name not in outputs:
         raise ModelError(
             f"server graph has no output {name!r} for {role}; it has {', '.join(outputs)}; "

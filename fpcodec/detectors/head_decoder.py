@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
 
 from fpcodec.detections import Detections
 from fpcodec.detectors import decoding
 from fpcodec.detectors.base import HeadOutput
 from fpcodec.detectors.decoding import DecodeConfig, Outputs
+from fpcodec.detectors.layouts import Candidates, Layout, Rows
+from fpcodec.detectors.layouts.maths import NUMPY
+from fpcodec.detectors.layouts.tensors import shapes_of
 from fpcodec.detectors.onnx_session import first_line
 from fpcodec.detectors.preprocess import Preprocess
 from fpcodec.errors import FpcodecError, ModelError
@@ -27,6 +32,7 @@ class HeadDecoder:
         network_size: ``(width, height)`` of the network input in pixels.
 
     Raises:
+        InputError: A layout's option does not fit the pyramid.
         ModelError: A user's decoder cannot be imported.
     """
 
@@ -36,6 +42,7 @@ class HeadDecoder:
         self._config = config
         self._spec = spec
         self._size = network_size
+        self._layout = decoding.open_layout(config, spec, network_size)
         self._custom = load_decoder(config.kind) if ":" in config.kind else None
 
     @classmethod
@@ -50,27 +57,50 @@ class HeadDecoder:
         size = Preprocess.from_dict(config["preprocess"]).size
         return cls(decode, PyramidSpec.from_dict(config["spec"]), size)
 
+    @property
+    def layout(self) -> Layout[Any] | None:
+        """How a head's tensors are read; None where the graph or a user selects boxes."""
+        return self._layout
+
+    def read(self, outputs: Outputs) -> list[Rows]:
+        """Class scores and box values by level, as the layout has them.
+
+        Raises:
+            ModelError: The outputs do not fit, or there is no layout.
+        """
+        if self._layout is None:
+            raise ModelError(f"decode {self._config.kind} gives boxes, not scores of every place")
+        rows = self._layout.rows(outputs, NUMPY)
+        if rows[0].scores.shape[0] != 1:
+            raise self._layout.misfit("one image", shapes_of(outputs), "export it with batch 1")
+        return rows
+
     def head(self, outputs: Outputs) -> HeadOutput:
         """Class scores and boxes per level; rasterised boxes where the graph gives no scores."""
-        if self._config.kind == "yolox":
-            raw = decoding.named_output(outputs, self._config, "raw")
-            return decoding.split_yolox(raw, self._spec, self._size)
+        if self._layout is not None:
+            return self._maps(self.read(outputs))
         if self._custom is None:
             scores = decoding.objectness(outputs, self._config, self._spec.names)
             if scores:
                 return HeadOutput(scores, {}, of_classes=False)
-        drawn = decoding.rasterise(self.detections(outputs), self._spec, self._size)
-        return HeadOutput({name: values[None] for name, values in drawn.items()}, {},
-                          of_classes=False)  # fmt: skip
+        return self._drawn(self.detections(outputs))
 
-    def detections(self, outputs: Outputs, head: HeadOutput | None = None) -> Detections:
-        """Boxes in network pixels; ``head`` spares the work where it is at hand.
+    def candidates(self, outputs: Outputs) -> Candidates:
+        """Boxes in network pixels before suppression.
+
+        Raises:
+            ModelError: The outputs do not fit, or there is no layout.
+        """
+        return self._candidates(self.read(outputs))
+
+    def detections(self, outputs: Outputs) -> Detections:
+        """Boxes in network pixels.
 
         Raises:
             ModelError: The outputs do not fit the configuration, or a user's decoder fails.
         """
-        if self._config.kind == "yolox":
-            return decoding.decode_yolox(head or self.head(outputs), self._spec, self._config)
+        if self._layout is not None:
+            return self._select(self.read(outputs))
         if self._custom is None:
             return decoding.decode_detections(outputs, self._config)
         try:
@@ -86,6 +116,34 @@ class HeadDecoder:
                 f"decoder {self._config.kind} returned a {type(found).__name__}, not Detections"
             )
         return found
+
+    def detections_and_head(self, outputs: Outputs) -> tuple[Detections, HeadOutput]:
+        """Both of one reading."""
+        if self._layout is None:
+            return self.detections(outputs), self.head(outputs)
+        rows = self.read(outputs)
+        return self._select(rows), self._maps(rows)
+
+    def _candidates(self, rows: list[Rows]) -> Candidates:
+        layout = cast("Layout[Any]", self._layout)
+        return layout.candidates(rows, self._config.score_threshold)
+
+    def _select(self, rows: list[Rows]) -> Detections:
+        kept = decoding.select(self._candidates(rows), self._config)
+        return Detections(kept.boxes, kept.scores, kept.labels)
+
+    def _maps(self, rows: list[Rows]) -> HeadOutput:
+        layout = cast("Layout[Any]", self._layout)
+        scores, boxes = {}, {}
+        for level, one in zip(layout.levels, rows, strict=True):
+            found = layout.maps(one, level, NUMPY)
+            scores[level.name], boxes[level.name] = (np.ascontiguousarray(x[0]) for x in found)
+        return HeadOutput(scores, boxes)
+
+    def _drawn(self, found: Detections) -> HeadOutput:
+        drawn = decoding.rasterise(found, self._spec, self._size)
+        return HeadOutput({name: values[None] for name, values in drawn.items()}, {},
+                          of_classes=False)  # fmt: skip
 
 
 def load_decoder(reference: str) -> Decoder:

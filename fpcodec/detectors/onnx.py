@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ import numpy.typing as npt
 from fpcodec.detections import Detections
 from fpcodec.detectors.base import HeadOutput, Image
 from fpcodec.detectors.head_decoder import HeadDecoder
+from fpcodec.detectors.layouts import Candidates, Layout
+from fpcodec.detectors.layouts.tensors import shapes_of
 from fpcodec.detectors.onnx_session import SubgraphSessions, first_line, open_session, run_session
 from fpcodec.detectors.preprocess import Preprocess
 from fpcodec.errors import InputError, ModelError
@@ -202,10 +204,12 @@ class OnnxDetector:
     def head(self, pyramid: Pyramid) -> HeadOutput:
         """Run the head on a pyramid; derived levels that are absent are computed.
 
-        For ``yolox`` scores are objectness times class, shape (K, H, W), and boxes the raw
-        offsets, shape (4, H, W). For ``detections`` scores are the graph's objectness outputs
-        and there are no boxes. Where a graph has no objectness outputs, and for a user's
-        decoder, scores are the detections rasterised, shape (1, H, W).
+        Where the decoding is one of ``layouts``, scores are those of classes, shape (K, H, W), of
+        each class the highest over a cell's anchors, and boxes the layout's values, of shape
+        (anchors * 4, H, W); levels that the head makes itself are in it too. For ``detections``
+        scores are the graph's objectness outputs and there are no boxes. Where a graph has no
+        objectness outputs, and for a user's decoder, scores are the detections rasterised, shape
+        (1, H, W).
 
         Raises:
             InputError: A level is missing or of another network size.
@@ -215,7 +219,7 @@ class OnnxDetector:
 
     def response(self, pyramid: Pyramid) -> Mapping[str, Array]:
         """Response S per level, shape (H, W), float32; see ``Detector.response``."""
-        return _strongest(self.head(pyramid))
+        return self._strongest(self.head(pyramid))
 
     def detect(self, pyramid: Pyramid) -> Detections:
         """Run the head and select boxes; see ``Detector.detect``.
@@ -227,12 +231,50 @@ class OnnxDetector:
         outputs = self._run_server(pyramid)
         return _in_image(self._decoder.detections(outputs), pyramid.geometry)
 
+    @property
+    def layout(self) -> Layout[Any] | None:
+        """How its head's tensors are read; None where the graph or a user selects boxes."""
+        return self._decoder.layout
+
+    def candidates(self, pyramid: Pyramid) -> Candidates:
+        """Run the head: boxes in network pixels, before suppression.
+
+        Raises:
+            InputError: A level is missing or of another network size.
+            ModelError: The server half is not loaded or fails, or ``layout`` is None.
+        """
+        return self._decoder.candidates(self._run_server(pyramid))
+
+    def try_head(self) -> tuple[dict[str, str], int]:
+        """Run the head on a pyramid of zeros, to see whether its outputs are the layout's.
+
+        Returns:
+            Role to output name, and the number of classes.
+
+        Raises:
+            ModelError: The outputs do not fit, or ``layout`` is None.
+        """
+        levels = {
+            name: np.zeros(self._spec.shape(name, self.network_size), np.float32)
+            for name in self._spec.coded_names
+        }
+        pyramid = Pyramid(self._spec, levels, self.geometry(self.network_size))
+        outputs = self._run_server(pyramid)
+        rows = self._decoder.read(outputs)
+        layout = cast("Layout[Any]", self.layout)
+        return layout.find(shapes_of(outputs)), rows[0].scores.shape[2]
+
     def detect_and_response(self, pyramid: Pyramid) -> tuple[Detections, Mapping[str, Array]]:
         """``detect`` and ``response`` from one run of the head."""
         outputs = self._run_server(pyramid)
-        head = self._decoder.head(outputs)
-        found = self._decoder.detections(outputs, head)
-        return _in_image(found, pyramid.geometry), _strongest(head)
+        found, head = self._decoder.detections_and_head(outputs)
+        return _in_image(found, pyramid.geometry), self._strongest(head)
+
+    def _strongest(self, head: HeadOutput) -> dict[str, Array]:
+        """Of the cut's levels alone."""
+        return {
+            name: np.asarray(head.scores[name].max(axis=0), np.float32) for name in self._spec.names
+        }
 
     def _edge_half(self) -> SubgraphSessions:
         if self._edge is None:
@@ -271,10 +313,6 @@ class OnnxDetector:
                 raise InputError(f"level {name} is missing; reconstruct it before the head runs")
             feeds[tensor] = np.ascontiguousarray(full.levels[name][None])
         return run_session(self._server, feeds)
-
-
-def _strongest(head: HeadOutput) -> dict[str, Array]:
-    return {name: np.asarray(s.max(axis=0), np.float32) for name, s in head.scores.items()}
 
 
 def _in_image(found: Detections, geometry: ImageGeometry) -> Detections:

@@ -77,7 +77,7 @@ def cut_onnx(
     """
     onnx = import_onnx()
     model = load_model(model_path)
-    input_name = _fix_input(model, network_size)
+    input_name = fix_input(model, network_size)
     _check_tensors(model, level_tensors, model_path)
     model = infer_shapes(model)
     size = _network_size(model, input_name)
@@ -120,15 +120,16 @@ def edge_macs_table(edge: Any, tensors: Mapping[str, str]) -> dict[str, int]:
 
 def _check_tensors(model: Any, level_tensors: Mapping[str, str], path: Path) -> None:
     if not level_tensors:
-        raise ModelError(f"{path}: no level tensors given; name them as p3=TENSOR&p4=TENSOR")
+        raise ModelError(f"{path}: no level tensors given; name them as p3=TENSOR&p4=TENSOR; "
+                         f"fpcodec tensors {path.name} lists them")  # fmt: skip
     known = [name for node in model.graph.node for name in node.output if name]
     for level, tensor in level_tensors.items():
         if tensor not in known:
             close = get_close_matches(tensor, known, n=3, cutoff=0.5)
             hint = f"; close: {', '.join(close)}" if close else ""
             raise ModelError(
-                f"{path}: no tensor {tensor!r} for level {level}{hint}; "
-                "fpcodec.detectors.onnx_graph.list_tensors(path) lists them"
+                f"{path}: no tensor {tensor!r} for level {level}{hint}; fpcodec tensors "
+                f"{path.name} lists those to cut at"
             )
     if len(set(level_tensors.values())) != len(level_tensors):
         raise ModelError(f"{path}: two levels name one tensor; give each level its own")
@@ -199,7 +200,7 @@ def _pyramid_spec(
         shape = shapes[tensor]
         if len(shape) != 4 or shape[0] != 1:
             raise ModelError(f"tensor {tensor} has shape {shape}; a level has (1, C, H, W)")
-        stride = _stride(size, (shape[3], shape[2]))
+        stride = stride_of(size, (shape[3], shape[2]))
         if stride is None:
             raise ModelError(
                 f"tensor {tensor} has {shape[3]}x{shape[2]} cells, no whole stride of the "
@@ -210,7 +211,8 @@ def _pyramid_spec(
     return PyramidSpec(tuple(levels), gcd(*size, levels[-1].stride))
 
 
-def _stride(size: tuple[int, int], cells: tuple[int, int]) -> int | None:
+def stride_of(size: tuple[int, int], cells: tuple[int, int]) -> int | None:
+    """Network pixels per cell, where it is a whole number; both are ``(width, height)``."""
     # Powers of two first: where sizes are not divisible several strides give the same cells.
     for stride in (*(1 << n for n in range(11)), *range(1, 1025)):
         if all(-(-side // stride) == n for side, n in zip(size, cells, strict=True)):
@@ -218,8 +220,12 @@ def _stride(size: tuple[int, int], cells: tuple[int, int]) -> int | None:
     return None
 
 
-def _fix_input(model: Any, network_size: tuple[int, int] | None) -> str:
-    """Give the one image input a fixed shape; return its name."""
+def fix_input(model: Any, network_size: tuple[int, int] | None) -> str:
+    """Give the one image input a fixed shape; return its name.
+
+    Raises:
+        ModelError: There are other inputs, or the size is dynamic and none is given.
+    """
     initializers = {item.name for item in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in initializers]
     if len(inputs) != 1:

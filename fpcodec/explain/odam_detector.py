@@ -16,7 +16,8 @@ from fpcodec.explain.odam_nms import OdamRule, best_first, likeness, odam_nms
 from fpcodec.pyramid import Pyramid
 
 _KNOWN = (
-    "Odam-NMS knows tiny, torchvision's Faster R-CNN and FCOS, and ONNX models with decode yolox"
+    "Odam-NMS knows tiny, torchvision's Faster R-CNN and FCOS, and ONNX models whose decode reads "
+    "scores and boxes of every place"
 )
 _INSTEAD = "use plain nms"
 
@@ -91,7 +92,7 @@ def open_candidates(detector: Detector) -> CandidateSource:
 
 
 def _of_onnx(detector: OnnxDetector) -> CandidateSource:
-    from fpcodec.training.onnx_heads import TORCH_FILES, YoloxHead, open_onnx_head
+    from fpcodec.training.onnx_heads import TORCH_FILES, LayoutHead, open_onnx_head
 
     config = DecodeConfig.from_dict(detector.config["decode"])
     folder = detector.folder
@@ -100,13 +101,13 @@ def _of_onnx(detector: OnnxDetector) -> CandidateSource:
 
         found = _of_torch(SmallTorchDetector.from_folder(folder))
         return CandidateSource(found.candidates, found.iou, config.max_detections)
-    head = open_onnx_head(detector, folder) if config.kind == "yolox" else None
-    if not isinstance(head, YoloxHead):
+    head = open_onnx_head(detector, folder) if detector.layout is not None else None
+    if not isinstance(head, LayoutHead):
         raise ModelError(f"{_KNOWN}; a graph with decode {config.kind} suppresses boxes itself; "
                          f"{_INSTEAD}")  # fmt: skip
-    from fpcodec.explain.yolox_candidates import YoloxCandidates
+    from fpcodec.explain.layout_candidates import LayoutCandidates
 
-    source = YoloxCandidates(detector, config, head.graph)
+    source = LayoutCandidates(detector, head)
     return CandidateSource(source, config.nms_iou, config.max_detections)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from fpcodec.detections import Detections
 from fpcodec.detectors.base import Detector
-from fpcodec.detectors.decoding import DecodeConfig, decode_yolox_rows
+from fpcodec.detectors.decoding import DecodeConfig, select
 from fpcodec.detectors.onnx import OnnxDetector
 from fpcodec.errors import InputError, MissingDependency, ModelError
 from fpcodec.pyramid import ImageGeometry, Pyramid, PyramidSpec
@@ -24,7 +24,6 @@ except ImportError as error:
     ) from error
 
 _INSTEAD = "use the method drise, which asks for nothing but detections"
-_MAX_LOG_SIDE = 20.0  # as the numpy decoder: exp of it is far beyond any image
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,8 @@ def open_predictor(detector: Detector) -> Predictor:
 
     Args:
         detector: With its server's half: torchvision, detectron2, tiny, or an ``onnx`` one with
-            decode yolox, or of ``tiny``'s family with the torch weights beside its graphs.
+            a decode of ``detectors.layouts``, or of ``tiny``'s family with the torch weights
+            beside its graphs.
 
     Raises:
         ModelError: The detector has no differentiable form, or was opened for the edge alone.
@@ -102,7 +102,8 @@ def open_predictor(detector: Detector) -> Predictor:
 
 
 def _open_onnx(detector: OnnxDetector) -> Predictor:
-    from fpcodec.training.onnx_heads import TORCH_FILES, YoloxHead, open_onnx_head
+    from fpcodec.training.onnx_heads import TORCH_FILES, LayoutHead, open_onnx_head
+    from fpcodec.training.torch_maths import TORCH
 
     config = DecodeConfig.from_dict(detector.config["decode"])
     folder = detector._folder
@@ -110,26 +111,28 @@ def _open_onnx(detector: OnnxDetector) -> Predictor:
         from fpcodec.detectors.small_torch import SmallTorchDetector
 
         return _like_graph(open_predictor(SmallTorchDetector.from_folder(folder)), config)
-    if config.kind != "yolox":
+    layout = detector.layout
+    if layout is None:
         raise ModelError(
             f"a graph with decode {config.kind} selects its boxes itself, without gradients; open "
             f"the model in torch (torchvision, detectron2, or a tiny's own folder), or {_INSTEAD}"
         )
     head = open_onnx_head(detector, folder)
-    if not isinstance(head, YoloxHead):
-        raise ModelError(f"decode yolox opened a {type(head).__name__}; {_INSTEAD}")
+    if not isinstance(head, LayoutHead):
+        raise ModelError(f"decode {config.kind} opened a {type(head).__name__}; {_INSTEAD}")
 
     def predict(pyramid: Pyramid) -> Predictions:
         # The rows are onnxruntime's choice: no tie may fall otherwise in torch.
-        found, rows = decode_yolox_rows(detector.head(pyramid), detector.spec, config)
+        found = select(detector.candidates(pyramid), config)
         levels = _leaves(pyramid)
+        rows, labels = torch.from_numpy(found.rows), torch.from_numpy(found.labels)
+        priors = torch.from_numpy(found.priors.astype(np.float32))
+        strides = torch.from_numpy(layout.strides(found.cells))
         with torch.enable_grad():
-            (raw,) = head.graph(levels).values()
-            chosen = raw[0, torch.from_numpy(rows)]
-            labels = torch.from_numpy(found.labels)
-            of_class = chosen[:, 5:].gather(1, labels[:, None])[:, 0]
-            boxes = _within(_yolox_boxes(chosen[:, :4], rows, pyramid), pyramid.geometry)
-            scores = chosen[:, 4] * of_class
+            every = head.rows(levels)
+            scores = every.scores[0, rows, labels]
+            boxes = layout.boxes(every.values[0, rows], priors, strides, TORCH)
+            boxes = _within(_in_image(boxes, pyramid.geometry), pyramid.geometry)
         return Predictions(boxes, scores, labels, levels, pyramid.spec, pyramid.geometry)
 
     return predict
@@ -164,25 +167,10 @@ def _leaves(pyramid: Pyramid) -> dict[str, Tensor]:
     }
 
 
-def _yolox_boxes(values: Tensor, rows: np.ndarray, pyramid: Pyramid) -> Tensor:
-    """Boxes in image pixels of rows of YOLOX's output; see ``decoding.decode_yolox``.
-
-    Args:
-        values: Shape (N, 4), centre offsets and logarithms of sides, in strides.
-        rows: Shape (N,): the row of each in the output, finest level first.
-        pyramid: The levels and the image's geometry.
-    """
-    spec, geometry = pyramid.spec, pyramid.geometry
-    cells = []
-    for level in spec.levels:
-        _, height, width = spec.shape(level.name, geometry.network_size)
-        y, x = np.divmod(np.arange(height * width), width)
-        cells.append(np.stack([x, y, np.full_like(x, level.stride)], axis=1))
-    place = torch.from_numpy(np.concatenate(cells)[rows].astype(np.float32))
-    centre = (values[:, :2] + place[:, :2]) * place[:, 2:]
-    half = values[:, 2:].clamp(max=_MAX_LOG_SIDE).exp() * (place[:, 2:] / 2)
+def _in_image(boxes: Tensor, geometry: ImageGeometry) -> Tensor:
+    """Boxes in network pixels as boxes in the image's."""
     scale, offset = torch.tensor(geometry.scale * 2), torch.tensor(geometry.offset * 2)
-    return (torch.cat([centre - half, centre + half], dim=1) - offset) / scale
+    return (boxes - offset) / scale
 
 
 def _within(boxes: Tensor, geometry: ImageGeometry) -> Tensor:

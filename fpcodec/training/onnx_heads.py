@@ -11,19 +11,24 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from fpcodec.detectors.decoding import DecodeConfig
+from fpcodec.detectors.decoding import DecodeConfig, open_layout
+from fpcodec.detectors.layouts import Layout, Rows
+from fpcodec.detectors.layouts.tensors import shapes_of
 from fpcodec.detectors.onnx import SERVER_FILE, OnnxDetector
 from fpcodec.detectors.onnx_session import first_line, open_session, prune, run_session
 from fpcodec.detectors.onnx_shapes import import_onnx
 from fpcodec.errors import MissingDependency, ModelError
 from fpcodec.pyramid import PyramidSpec
 from fpcodec.training.heads import Head, HeadAnswer, Levels
+from fpcodec.training.torch_maths import TORCH
 
 TOLERANCE = 1e-3
 """Largest difference between onnxruntime and torch, relative to an output's largest value."""
 
 TORCH_FILES = ("card.json", "weights.safetensors")
 """Beside a graph of ``tiny``'s family: the same network in torch."""
+
+_OPSET = 17
 
 _WITHOUT_HEAD = "train with --loss mse, or from the torch model"
 
@@ -46,10 +51,14 @@ def open_onnx_head(detector: OnnxDetector, folder: Path) -> Head:
 
         return RcnnHead(SmallTorchDetector.from_folder(folder))
     path = folder / SERVER_FILE
-    available = [item.name for item in open_session(path, threads=1).get_outputs()]
-    if decode.kind == "yolox":
-        raw = decode.outputs.get("raw", available[0] if len(available) == 1 else "raw")
-        return YoloxHead(open_graph(path, detector, [raw]))
+    session = open_session(path, threads=1)
+    available = [item.name for item in session.get_outputs()]
+    layout = open_layout(decode, detector.spec, detector.network_size)
+    if layout is not None:
+        if len(available) > 1:
+            found = run_session(session, _silence(detector))
+            available = list(layout.find(shapes_of(found)).values())
+        return LayoutHead(open_graph(path, detector, available), layout)
     outputs = {
         name: decode.outputs.get(f"objectness_{name}", f"objectness_{name}")
         for name in detector.spec.names
@@ -106,29 +115,33 @@ class DifferentiableGraph(nn.Module):
         return dict(zip(self._outputs, values, strict=True))
 
 
-class YoloxHead(nn.Module):
-    """YOLOX's head: one tensor of box values, objectness and class scores.
+class LayoutHead(nn.Module):
+    """A head whose raw tensors one of ``detectors.layouts`` reads.
 
     Args:
-        graph: With that tensor as its one output.
+        graph: With those tensors as its outputs.
+        layout: How they are read.
     """
 
-    def __init__(self, graph: DifferentiableGraph) -> None:
+    def __init__(self, graph: DifferentiableGraph, layout: Layout[Any]) -> None:
         super().__init__()
-        self.graph = graph
+        self.graph, self.layout = graph, layout
         self.eval()
 
     def forward(self, levels: Levels, teacher: HeadAnswer | None = None) -> HeadAnswer:
-        """Scores are objectness times class, boxes centre offsets and log sides in strides."""
-        (raw,) = self.graph(levels).values()
-        complete = _complete(levels, self.graph.spec)
-        sizes = {name: complete[name].shape[-2:] for name in self.graph.spec.names}
-        parts = raw.transpose(1, 2).split([h * w for h, w in sizes.values()], dim=2)
+        """Scores are per class the highest over a cell's anchors, boxes the layout's values."""
         scores, boxes = {}, {}
-        for (name, size), part in zip(sizes.items(), parts, strict=True):
-            cells = part.unflatten(2, size)
-            boxes[name], scores[name] = cells[:, :4], cells[:, 4:5] * cells[:, 5:]
+        rows = self.layout.rows(self.graph(levels), TORCH)
+        for level, one in zip(self.layout.levels, rows, strict=True):
+            scores[level.name], boxes[level.name] = self.layout.maps(one, level, TORCH)
         return HeadAnswer(scores, boxes)
+
+    def rows(self, levels: Levels) -> Rows:
+        """Scores (N, rows, K) and box values (N, rows, B) of all levels together."""
+        found = self.layout.rows(self.graph(levels), TORCH)
+        return Rows(
+            torch.cat([x.scores for x in found], 1), torch.cat([x.values for x in found], 1)
+        )
 
 
 class ScoreHead(nn.Module):
@@ -182,6 +195,15 @@ def open_graph(path: Path, detector: OnnxDetector, outputs: Sequence[str]) -> Di
     return batched if _same(single, batched, noise) else single
 
 
+def _silence(detector: OnnxDetector) -> dict[str, npt.NDArray[np.float32]]:
+    """Levels of nothing, as the server's graph takes them."""
+    spec, size = detector.spec, detector.network_size
+    return {
+        tensor: np.zeros((1, *spec.shape(name, size)), np.float32)
+        for name, tensor in detector.config["tensors"].items()
+    }
+
+
 def _noise(spec: PyramidSpec, network_size: tuple[int, int]) -> dict[str, Tensor]:
     """Coded levels of two images."""
     random = torch.Generator().manual_seed(0)
@@ -214,13 +236,34 @@ def convert_graph(model: Any, path: Path) -> nn.Module:
             "training through an ONNX head needs onnx2torch; pip install 'fpcodec[torch]'"
         ) from error
     try:
-        module: nn.Module = convert(model).eval()
+        module: nn.Module = convert(_readable(model)).eval()
     except Exception as error:  # onnx2torch's converters raise whatever they stumble on
         raise ModelError(
             f"{path}: onnx2torch cannot make it differentiable ({first_line(error)}); "
             f"{_WITHOUT_HEAD}"
         ) from error
     return module
+
+
+def _readable(model: Any) -> Any:
+    """The model as onnx2torch can read it.
+
+    It is said to be of an opset whose operators onnx2torch knows: since then most have changed in
+    name of their version alone, and where one has changed in meaning, what comes out is not
+    onnxruntime's and is refused. Weights that torch's exporter found equal are named directly.
+    """
+    for opset in model.opset_import:
+        if not opset.domain:
+            opset.version = min(opset.version, _OPSET)
+    graph = model.graph
+    weights = {item.name: item.name for item in graph.initializer}
+    for node in list(graph.node):
+        if node.op_type == "Identity" and node.input[0] in weights:
+            weights[node.output[0]] = weights[node.input[0]]
+            graph.node.remove(node)
+    for node in graph.node:
+        node.input[:] = [weights.get(name, name) for name in node.input]
+    return model
 
 
 def _any_batch(model: Any) -> Any:
