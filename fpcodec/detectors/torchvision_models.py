@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from importlib import import_module
 from pathlib import PurePath
 from typing import Any
 
@@ -17,7 +18,7 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from fpcodec.detectors.torch_common import integer_option
-from fpcodec.errors import InputError
+from fpcodec.errors import InputError, ModelError
 
 BUILDERS = (
     "fasterrcnn_resnet50_fpn",
@@ -61,22 +62,26 @@ class Recipe:
 
     Attributes:
         architecture: One of ``BUILDERS``, or a family on another ResNet
-            (``fasterrcnn_resnet18_fpn``, also ``maskrcnn``, ``retinanet`` and ``fcos``).
-        arguments: Keyword arguments of the builder, numbers alone.
+            (``fasterrcnn_resnet18_fpn``, also ``maskrcnn``, ``retinanet`` and ``fcos``), or a
+            builder of yours, ``module:function``. That function is imported and run wherever the
+            profile is opened: use profiles from people you trust.
+        arguments: Keyword arguments of the builder: numbers, to a builder of yours also text.
         norm_eps: Epsilon of the backbone's batch norms; None for the builder's own.
         seed: Of the random weights that the model is built with.
     """
 
     architecture: str
-    arguments: Mapping[str, int | float] = field(default_factory=dict)
+    arguments: Mapping[str, int | float | str] = field(default_factory=dict)
     norm_eps: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.architecture not in BUILDERS and not _FAMILY.fullmatch(self.architecture):
+        known = self.architecture in BUILDERS or _FAMILY.fullmatch(self.architecture)
+        if not known and not _is_own(self.architecture):
             raise InputError(
                 f"torchvision detector {self.architecture!r} is unknown; use one of "
-                f"{', '.join(BUILDERS)}, or a family on another ResNet"
+                f"{', '.join(BUILDERS)}, a family on another ResNet, or module:function for a "
+                "builder of yours"
             )
         _check_names(self.architecture, self.arguments)
 
@@ -112,7 +117,8 @@ def recipe_from_spec(
     recipe = Recipe(architecture)
     given = [name for name in options if name not in _OTHERS]
     _check_names(architecture, given)
-    arguments = {name: _number(name, options[name]) for name in given}
+    read = _number_or_text if _is_own(architecture) else _number
+    arguments = {name: read(name, options[name]) for name in given}
     weights = _weights(architecture, options.get("weights", "none"))
     eps = _number("norm_eps", options["norm_eps"]) if "norm_eps" in options else None
     if eps is None and architecture in _NO_EPSILON and _is_official(architecture, weights):
@@ -125,7 +131,7 @@ def recipe_from_spec(
                 f"{architecture} DEFAULT weights have {len(categories)} classes; leave "
                 "num_classes out or give other weights"
             )
-    elif arguments.get("num_classes", _COCO_CLASSES) == _COCO_CLASSES:
+    elif not _is_own(architecture) and arguments.get("num_classes", _COCO_CLASSES) == _COCO_CLASSES:
         coco = models.detection.FasterRCNN_ResNet50_FPN_Weights.COCO_V1
         categories = tuple(coco.meta["categories"])
     if options.get("labels"):
@@ -140,6 +146,7 @@ def build(recipe: Recipe) -> nn.Module:
 
     Raises:
         InputError: The builder does not take an argument.
+        ModelError: It is a builder of the user's that cannot be imported or fails.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -154,7 +161,31 @@ def build(recipe: Recipe) -> nn.Module:
     return model  # type: ignore[no-any-return]
 
 
+def _is_own(architecture: str) -> bool:
+    module, _, function = architecture.partition(":")
+    return bool(module and function)
+
+
+def _build_own(architecture: str, arguments: dict[str, Any]) -> nn.Module:
+    module, _, function = architecture.partition(":")
+    try:
+        builder: Callable[..., nn.Module] = getattr(import_module(module), function)
+    except Exception as error:  # whatever a user's module raises on import
+        raise ModelError(
+            f"torchvision builder {architecture!r} cannot be imported ({error}); put the folder of "
+            f"{module.partition('.')[0]}.py on PYTHONPATH"
+        ) from error
+    try:
+        return builder(**arguments)
+    except Exception as error:  # whatever a user's function raises
+        raise ModelError(
+            f"torchvision builder {architecture!r} failed: {type(error).__name__}: {error}"
+        ) from error
+
+
 def _construct(architecture: str, arguments: dict[str, Any]) -> nn.Module:
+    if _is_own(architecture):
+        return _build_own(architecture, arguments)
     if architecture in BUILDERS:
         model: nn.Module = models.get_model(
             architecture, weights=None, weights_backbone=None, **arguments
@@ -200,6 +231,8 @@ def _is_official(architecture: str, weights: str | WeightsEnum | None) -> bool:
 
 def _check_names(architecture: str, names: Iterable[str]) -> None:
     """Refuse arguments of another family: torchvision would ignore them in silence."""
+    if _is_own(architecture):
+        return  # only the builder knows
     family = _TWO_STAGE if "rcnn_" in architecture else _ONE_STAGE
     for name in names:
         if name not in _EVERY_FAMILY and name not in family:
@@ -207,6 +240,17 @@ def _check_names(architecture: str, names: Iterable[str]) -> None:
                 f"{architecture} has no option {name!r}; it has "
                 f"{', '.join((*_OTHERS, *_EVERY_FAMILY, *family))}"
             )
+
+
+def _number_or_text(name: str, text: str) -> int | float | str:
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _number(name: str, text: str) -> int | float:
