@@ -292,6 +292,34 @@ def test_options_may_come_from_json() -> None:
     assert detector.geometry((100, 50)).content_size == (160, 80)
 
 
+def test_builder_of_ones_own_is_in_the_profile_by_name(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "my_models.py").write_text(
+        "from torchvision.models.detection.faster_rcnn import FasterRCNN\n"
+        "from torchvision.models.detection.backbone_utils import resnet_fpn_backbone\n"
+        "def cells(channels=1, note='', thresh=0.5):\n"
+        "    assert isinstance(channels, int) and isinstance(thresh, float)\n"
+        "    assert note == 'thin'\n"
+        "    backbone = resnet_fpn_backbone(backbone_name='resnet18', weights=None)\n"
+        "    return FasterRCNN(backbone, channels, min_size=96, box_score_thresh=thresh)\n"
+        "def broken():\n"
+        "    return 1 / 0\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    options = {"channels": "3", "note": "thin", "thresh": "0.05", "labels": "none,cat,dog"}
+    detector = TorchvisionDetector.from_spec("my_models:cells", options)
+    image = picture(170, 120)
+    expected = detector.detect(detector.extract(image))
+    assert len(expected) > 0
+    config = json.loads(json.dumps(detector.export(tmp_path / "profile")))
+    again = TorchvisionDetector.from_config(config, tmp_path / "profile")
+    np.testing.assert_array_equal(again.detect(again.extract(image)).boxes, expected.boxes)
+    assert again.labels == ("none", "cat", "dog")
+    with pytest.raises(ModelError, match=r"absent:cells.*absent.py on PYTHONPATH"):
+        TorchvisionDetector.from_spec("absent:cells", {})
+    with pytest.raises(ModelError, match=r"my_models:broken.*failed: ZeroDivisionError"):
+        TorchvisionDetector.from_spec("my_models:broken", {})
+
+
 def test_models_of_other_families_are_refused() -> None:
     from torchvision.models.detection import FasterRCNN, ssdlite320_mobilenet_v3_large
 

@@ -119,7 +119,7 @@ def picture_files(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
     from fpcodec.errors import InputError
 
     files: dict[Path, Path] = {}
-    for image in images:
+    for image in dict.fromkeys(images):
         file = folder / f"{image.stem}.png"
         if file in files.values() or file.resolve() == image.resolve():
             raise InputError(f"{image} would be drawn in {file}, which is taken; give --draw "
