@@ -67,9 +67,10 @@ def save_random_weights(model: Any, path: Path) -> Any:
 
 def assert_detected(answer: str, drawn: Path) -> None:
     assert json.loads(answer)["bytes"] > 0
-    assert np.asarray(Image.open(drawn)).shape == (128, 128, 3)
+    assert np.asarray(Image.open(drawn)).shape == (1280, 1280, 3)
 
 
+@pytest.mark.slow  # pytest -m slow tests/test_own_detector_guide.py
 def test_a_torchvision_detector(guide: str, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from torchvision.models.detection import FasterRCNN
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from fpcodec.split import EncodedFrame
     from fpcodec_edge import InferReply
 
+DRAWN_SIDE = 1280
+"""Pixels of the longer side up to which a small image is enlarged, a whole number of times."""
+
 
 def detect(
     images: Images,
@@ -133,8 +136,9 @@ def _draw(picture: Image, reply: InferReply, labels: Sequence[str], file: Path) 
 
     from fpcodec.drawing import draw_detections
 
+    scale = max(1, DRAWN_SIDE // max(picture.shape[:2]))
     buffer = io.BytesIO()
-    draw_detections(picture, reply.detections, labels).save(buffer, "PNG")
+    draw_detections(picture, reply.detections, labels, scale=scale).save(buffer, "PNG")
     write_bytes(file, buffer.getvalue())
 
 
