@@ -80,6 +80,7 @@ def test_pictures_in_cocos_format_are_found(plan: ModuleType, tmp_path: Path) ->
         plan.find_data(tmp_path)
 
 
+@pytest.mark.usefixtures("plan")
 def test_from_pictures_to_detections(tmp_path: Path) -> None:
     data = draw_voc(tmp_path / "data", {"train": 10, "val": 2, "test": 2})
     out = tmp_path / "own"

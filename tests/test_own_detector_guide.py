@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,17 @@ def save_random_weights(model: Any, path: Path) -> Any:
 def assert_detected(answer: str, drawn: Path) -> None:
     assert json.loads(answer)["bytes"] > 0
     assert np.asarray(Image.open(drawn)).shape == (1280, 1280, 3)
+
+
+def test_links_lead_somewhere(guide: str, repository: Path) -> None:
+    links = [x for x in re.findall(r"\]\(([^)]+)\)", guide) if "://" not in x]
+    assert links
+    for link in links:
+        file, _, place = link.partition("#")
+        text = (repository / "docs" / file).read_text("utf-8") if file else guide
+        headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+        places = {re.sub(r"[^\w -]", "", x).lower().replace(" ", "-") for x in headings}
+        assert not place or place in places, link
 
 
 @pytest.mark.slow  # pytest -m slow tests/test_own_detector_guide.py

@@ -405,6 +405,13 @@ def test_weights_file_makes_the_same_detector(faster_rcnn, pyramid, suffix, tmp_
         TorchvisionDetector.from_spec("fcos_resnet18_fpn", {**ONE_STAGE, "weights": str(file)})
 
 
+def test_names_lose_what_a_distributed_training_put_before_them(tmp_path: Path) -> None:
+    torch.save({"module.a.weight": torch.ones(2), "module.b": torch.ones(1)}, tmp_path / "all.pth")
+    assert set(load_weights(tmp_path / "all.pth")) == {"a.weight", "b"}
+    torch.save({"module.a": torch.ones(2), "b": torch.ones(1)}, tmp_path / "some.pth")
+    assert set(load_weights(tmp_path / "some.pth")) == {"module.a", "b"}
+
+
 def test_pickles_are_never_run(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
 
