@@ -48,7 +48,7 @@ FULL = Setting(
 )  # fmt: skip
 QUICK = Setting(
     150, 1, 60, ("0.2", "0.6", "1"), ("webp:5", "webp:30", "webp:60"), 16,
-    ("--held-out", "8", "--measure-steps", "0"),
+    ("--held-out", "4", "--measure-steps", "0"),
 )  # fmt: skip
 
 

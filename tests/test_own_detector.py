@@ -100,7 +100,7 @@ def test_from_pictures_to_detections(tmp_path: Path) -> None:
     assert "2/8 detector: train a small Faster R-CNN: done before" in whole.stdout
     assert "train_detector" not in whole.stdout
     profile = Profile.load(out / "profile")
-    assert profile.labels == tuple(sorted(CLASS_NAMES))
+    assert set(profile.labels) <= set(CLASS_NAMES)
     assert profile.codec.codec_id != Profile.load(out / "pca").codec.codec_id
     assert (out / "report" / "report.html").is_file()
     answer = json.loads(next(x for x in whole.stdout.splitlines() if x.startswith("{")))
