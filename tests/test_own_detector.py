@@ -103,7 +103,8 @@ def test_from_pictures_to_detections(tmp_path: Path) -> None:
     assert set(profile.labels) <= set(CLASS_NAMES)
     assert profile.codec.codec_id != Profile.load(out / "pca").codec.codec_id
     assert (out / "report" / "report.html").is_file()
-    answer = json.loads(next(x for x in whole.stdout.splitlines() if x.startswith("{")))
+    lines = whole.stdout.splitlines()
+    answer = json.loads(next(line for line in lines if line.startswith('{"image": ')))
     assert answer["bytes"] > 0
     assert (out / "found" / Path(answer["image"]).name).is_file()
 
