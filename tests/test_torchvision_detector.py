@@ -296,16 +296,15 @@ def test_builder_of_ones_own_is_in_the_profile_by_name(tmp_path: Path, monkeypat
     (tmp_path / "my_models.py").write_text(
         "from torchvision.models.detection.faster_rcnn import FasterRCNN\n"
         "from torchvision.models.detection.backbone_utils import resnet_fpn_backbone\n"
-        "def cells(channels=1, note='', thresh=0.5):\n"
+        "def cells(channels=1, thresh=0.5):\n"
         "    assert isinstance(channels, int) and isinstance(thresh, float)\n"
-        "    assert note == 'thin'\n"
         "    backbone = resnet_fpn_backbone(backbone_name='resnet18', weights=None)\n"
         "    return FasterRCNN(backbone, channels, min_size=96, box_score_thresh=thresh)\n"
         "def broken():\n"
         "    return 1 / 0\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    options = {"channels": "3", "note": "thin", "thresh": "0.05", "labels": "none,cat,dog"}
+    options = {"channels": "3", "thresh": "0.05", "labels": "none,cat,dog"}
     detector = TorchvisionDetector.from_spec("my_models:cells", options)
     image = picture(170, 120)
     expected = detector.detect(detector.extract(image))
@@ -314,6 +313,10 @@ def test_builder_of_ones_own_is_in_the_profile_by_name(tmp_path: Path, monkeypat
     again = TorchvisionDetector.from_config(config, tmp_path / "profile")
     np.testing.assert_array_equal(again.detect(again.extract(image)).boxes, expected.boxes)
     assert again.labels == ("none", "cat", "dog")
+    with pytest.raises(InputError, match="note='thin' is not a number"):
+        TorchvisionDetector.from_spec("my_models:cells", {"note": "thin"})
+    with pytest.raises(InputError, match="not all numbers"):
+        Recipe("os:system", {"command": "true"})
     with pytest.raises(ModelError, match=r"absent:cells.*absent.py on PYTHONPATH"):
         TorchvisionDetector.from_spec("absent:cells", {})
     with pytest.raises(ModelError, match=r"my_models:broken.*failed: ZeroDivisionError"):

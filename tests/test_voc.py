@@ -15,6 +15,10 @@ ROWS = {
     "two": ((20, 20), [("dust", (0, 0, 4.5, 2))]),
 }
 
+OBJECT = """<annotation><size><width>9</width><height>9</height></size><object><name>{name}</name>
+<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>{side}</xmax><ymax>4</ymax></bndbox></object></annotation>
+"""
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
@@ -46,6 +50,8 @@ def test_pictures_may_lie_elsewhere_and_have_another_ending(root: Path) -> None:
         ("ImageSets/Main/train.txt", "\n", "not a list of a VOC data set"),
         ("Annotations/one.xml", "<annotation>", "one.xml: not VOC's XML"),
         ("Annotations/one.xml", "<annotation/>", "one.xml: not VOC's XML"),
+        ("Annotations/one.xml", OBJECT.format(name="cell", side="nan"), "no finite box"),
+        ("Annotations/one.xml", OBJECT.format(name="", side=3), "no name"),
         ("JPEGImages/one.jpg", None, "1 of 1 image files are missing"),
     ],
 )

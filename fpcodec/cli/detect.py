@@ -89,7 +89,7 @@ def detect(
     from fpcodec_edge import EdgeClient
 
     choice = LevelChoice(levels, loaded)
-    drawn = {} if draw is None else picture_files(images, draw)
+    drawn = {} if draw is None else _picture_files(images, draw)
     unread = 0
     with EdgeClient(server, deadline_s=deadline, security=security) as client:
         client.negotiate(loaded.stream_id)
@@ -113,7 +113,7 @@ def detect(
         raise InputError(f"{unread} of {len(images)} images could not be read; see above")
 
 
-def picture_files(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
+def _picture_files(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
     """Where each image is drawn.
 
     Raises:

@@ -5,6 +5,7 @@ VOC/Annotations/NAME.xml    VOC/JPEGImages/NAME.jpg    VOC/ImageSets/Main/train.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,8 +86,9 @@ def _read(path: Path) -> _Picture:
     except (OSError, ElementTree.ParseError, ValueError) as error:
         raise InputError(f"{path}: not VOC's XML ({error}); it wants size, and a name and a bndbox "
                          "per object") from error  # fmt: skip
-    if min(size) < 1 or not all(name for name, _ in boxes):
-        raise InputError(f"{path}: an object has no name, or a side of {size} is below 1")
+    if min(size) < 1 or not all(name and all(map(math.isfinite, box)) for name, box in boxes):
+        raise InputError(f"{path}: an object has no name or no finite box, or a side of {size} is "
+                         "below 1")  # fmt: skip
     return _Picture(size, boxes)
 
 

@@ -65,13 +65,13 @@ class Recipe:
             (``fasterrcnn_resnet18_fpn``, also ``maskrcnn``, ``retinanet`` and ``fcos``), or a
             builder of yours, ``module:function``. That function is imported and run wherever the
             profile is opened: use profiles from people you trust.
-        arguments: Keyword arguments of the builder: numbers, to a builder of yours also text.
+        arguments: Keyword arguments of the builder, numbers alone.
         norm_eps: Epsilon of the backbone's batch norms; None for the builder's own.
         seed: Of the random weights that the model is built with.
     """
 
     architecture: str
-    arguments: Mapping[str, int | float | str] = field(default_factory=dict)
+    arguments: Mapping[str, int | float] = field(default_factory=dict)
     norm_eps: float | None = None
     seed: int = 0
 
@@ -84,6 +84,9 @@ class Recipe:
                 "builder of yours"
             )
         _check_names(self.architecture, self.arguments)
+        # A profile may say which function is called, but not with any text of its choice.
+        if not all(isinstance(value, int | float) for value in self.arguments.values()):
+            raise InputError(f"{self.architecture}: arguments {self.arguments} are not all numbers")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form; ``from_dict`` reads it back."""
@@ -117,8 +120,7 @@ def recipe_from_spec(
     recipe = Recipe(architecture)
     given = [name for name in options if name not in _OTHERS]
     _check_names(architecture, given)
-    read = _number_or_text if _is_own(architecture) else _number
-    arguments = {name: read(name, options[name]) for name in given}
+    arguments = {name: _number(name, options[name]) for name in given}
     weights = _weights(architecture, options.get("weights", "none"))
     eps = _number("norm_eps", options["norm_eps"]) if "norm_eps" in options else None
     if eps is None and architecture in _NO_EPSILON and _is_official(architecture, weights):
@@ -242,21 +244,12 @@ def _check_names(architecture: str, names: Iterable[str]) -> None:
             )
 
 
-def _number_or_text(name: str, text: str) -> int | float | str:
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
 def _number(name: str, text: str) -> int | float:
-    is_integer = {**_EVERY_FAMILY, **_TWO_STAGE, **_ONE_STAGE}.get(name) is int
+    kinds = {**_EVERY_FAMILY, **_TWO_STAGE, **_ONE_STAGE, "norm_eps": float}
+    # What no builder of torchvision takes is one of the user's builder, which knows what it wants.
+    kind = kinds.get(name, int if re.fullmatch(r"[+-]?\d+", text) else float)
     try:
-        return int(text) if is_integer else float(text)
+        return int(text) if kind is int else float(text)
     except ValueError as error:
-        kind = "an integer" if is_integer else "a number"
-        raise InputError(f"option {name}={text!r} is not {kind}") from error
+        wanted = "an integer" if kind is int else "a number"
+        raise InputError(f"option {name}={text!r} is not {wanted}") from error
