@@ -69,6 +69,21 @@ def test_the_guide_shows_the_commands_that_the_script_runs(
     assert shown == found
 
 
+def test_the_guides_own_calls_are_understood(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_voc(tmp_path / "BCCD_Dataset" / "BCCD", {"train": 1, "val": 1, "test": 1})
+    monkeypatch.chdir(tmp_path)
+    guide = (repository / "docs" / "your-own-detector.md").read_text("utf-8")
+    calls = [x for x in commands(section(guide, "In one go")) if "own_detector.py" in x]
+    assert len(calls) == 2
+    for line in calls:
+        shown = call(*shlex.split(line)[2:], "--show")
+        assert shown.returncode == 0, shown.stderr
+        assert "scripts/train_detector.py" in shown.stdout
+    assert list(tmp_path.iterdir()) == [tmp_path / "BCCD_Dataset"]
+
+
 def test_pictures_in_cocos_format_are_found(plan: ModuleType, tmp_path: Path) -> None:
     for name in ("train", "test"):
         (tmp_path / f"{name}.json").touch()

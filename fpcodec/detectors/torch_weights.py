@@ -47,6 +47,8 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
             "pickle.load(open(FILE, 'rb'), encoding='latin1')['model'].items()}, "
             "'weights.safetensors')"
         )
+    if not file.is_file():
+        raise ModelError(f"{file}: no such file; name the file of the weights")
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
