@@ -112,16 +112,22 @@ def draw_detections(
     detections: Detections,
     labels: Sequence[str] = (),
     min_score: float = 0.3,
+    scale: int = 1,
 ) -> Image.Image:
-    """Draw boxes on an image of its own size.
+    """Draw boxes on an image of its own size, or larger.
 
     Args:
         image: Shape (H, W, 3), uint8, RGB.
         detections: Boxes in pixels of the image.
         labels: Class names; an index without a name is drawn as a number.
         min_score: Boxes below are left out.
+        scale: Factor on the image's sides, for room between the boxes of a small one.
     """
-    return _draw_panel(Image.fromarray(image), Panel("", detections), labels, 1.0, min_score)
+    picture = Image.fromarray(image)
+    if scale != 1:
+        size = (picture.width * scale, picture.height * scale)
+        picture = picture.resize(size, Image.Resampling.BICUBIC)
+    return _draw_panel(picture, Panel("", detections), labels, float(scale), min_score)
 
 
 def _draw_panel(

@@ -17,7 +17,6 @@ import os
 import shlex
 import sys
 import tempfile
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,10 +39,11 @@ from fpcodec.detectors.base import Detector
 from fpcodec.detectors.factory import open_detector
 from fpcodec.detectors.onnx_graph import edge_macs_table
 from fpcodec.detectors.onnx_shapes import load_model
+from fpcodec.detectors.torch_export import trace_graph
 from fpcodec.evaluation.average_precision import AveragePrecision, evaluate_ap
+from fpcodec.files import replacing
 from fpcodec.images import load_image
 
-OPSET = 17
 SERVER_OUTPUTS = ("boxes", "scores", "labels", *(f"objectness_{name}" for name in tiny.LEVELS))
 SCORES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75",
           "ap_small": "APs", "ap_medium": "APm", "ap_large": "APl"}  # fmt: skip
@@ -72,23 +72,10 @@ def _export(
     output_names: Sequence[str],
     dynamic: dict[str, dict[int, str]],
 ) -> None:
-    temporary = path.with_suffix(".onnx.tmp")
-    with warnings.catch_warnings():
-        # Every size is fixed but the number of boxes, so tracing constants is what is wanted here;
-        # `check` compares the graphs with torch on other pictures, one without any detection.
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        torch.onnx.export(
-            module,
-            inputs,
-            str(temporary),
-            input_names=list(input_names),
-            output_names=list(output_names),
-            dynamic_axes=dynamic,
-            opset_version=OPSET,
-            dynamo=False,
-        )
-    os.replace(temporary, path)
+    # Every size is fixed but the number of boxes, so tracing constants is what is wanted here;
+    # `check` compares the graphs with torch on other pictures, one without any detection.
+    with replacing(path) as temporary:
+        trace_graph(module, inputs, temporary, input_names, output_names, dynamic)
 
 
 def normalised(image: NDArray[np.uint8], config: tiny.TinyConfig) -> Tensor:

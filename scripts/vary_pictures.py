@@ -68,7 +68,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.out.exists():
         raise InputError(f"{args.out} exists; name a new folder")
-    args.out.mkdir(parents=True)
+    # A run that was broken off leaves no folder that looks whole.
+    unfinished = args.out.with_name(f"{args.out.name}.unfinished")
+    unfinished.mkdir(parents=True, exist_ok=True)
     paths = choose_images(args.images, None, 0)
     for number, path in enumerate(track(paths, description="varying")):
         with Image.open(path) as opened:
@@ -76,7 +78,8 @@ def main(argv: list[str] | None = None) -> None:
         rng = np.random.default_rng((args.seed, number))
         for index in range(args.count):
             variant = vary(picture, rng) if index else picture
-            variant.save(args.out / f"{path.stem}-{index:02d}.png", compress_level=1)
+            variant.save(unfinished / f"{path.stem}-{index:02d}.png", compress_level=1)
+    unfinished.rename(args.out)
 
 
 if __name__ == "__main__":

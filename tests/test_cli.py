@@ -15,8 +15,8 @@ from fpcodec.cli.app import app
 from fpcodec.data import generate_scene
 
 COMMANDS = (
-    "demo", "serve", "detect", "edge", "encode", "decode", "inspect", "calibrate", "train",
-    "distill", "eval", "profiles", "explain", "drift",
+    "demo", "serve", "detect", "edge", "encode", "decode", "inspect", "export", "calibrate",
+    "train", "distill", "eval", "profiles", "explain", "drift",
 )  # fmt: skip
 
 

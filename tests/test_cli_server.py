@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -62,6 +64,21 @@ def test_detect_gives_a_line_per_image_and_agrees_with_decode(
     assert len(remote_boxes) == len(local["detections"])
     for remote, here in zip(remote_boxes, local["detections"], strict=True):
         assert remote == pytest.approx(here["box"], abs=0.1)
+
+
+def test_detect_draws_what_it_found(server: str, photo: Path, tmp_path: Path) -> None:
+    run("detect", photo, "--server", server, "--quality", 1, "--draw", tmp_path / "found")
+    with Image.open(tmp_path / "found" / "photo.png") as drawn, Image.open(photo) as plain:
+        assert drawn.size == (4 * plain.width, 4 * plain.height)
+        enlarged = plain.resize(drawn.size, Image.Resampling.BICUBIC)
+        assert np.any(np.asarray(drawn) != np.asarray(enlarged))
+    (tmp_path / "b").mkdir()
+    shutil.copy(photo, tmp_path / "b")
+    for images, folder in (([photo], photo.parent), ([photo, tmp_path / "b" / "photo.png"], "c")):
+        arguments = ["detect", *images, "--server", server, "--draw", tmp_path / folder]
+        result = CliRunner().invoke(app, [str(x) for x in arguments])
+        assert result.exit_code == 2
+        assert "which is taken" in result.stderr
 
 
 def test_automatic_levels_go_on_from_answer_to_answer(server: str, photo: Path) -> None:

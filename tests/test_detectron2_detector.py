@@ -260,7 +260,7 @@ class TestWithDetectron2:
     @pytest.mark.parametrize(
         ("argument", "options", "message"),
         [
-            ("COCO-Detection/absent.yaml", {}, "absent.yaml"),
+            ("COCO-Detection/absent.yaml", {}, "absent.yaml: no such file"),
             ("model.py", {}, "not a .yaml"),
             (FASTER_RCNN, {"colour": "red"}, "'colour' is unknown"),
             (FASTER_RCNN, {"MODEL.NO.SUCH": "1"}, "cannot be used"),

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from result_kit import (
+    UNSPLIT_AP,
     curve,
     feature_rows,
     made_up_draws,
@@ -282,6 +283,15 @@ def test_little_is_reported_as_little(rows: list[ResultRow], tmp_path: Path) -> 
     assert parsed.open == []
     for measured in rows:
         assert any(cells and cells[0][0] == measured.name for cells in parsed.rows)
+
+
+def test_ours_are_seen_however_much_they_lose() -> None:
+    lost = feature_rows(["p3"], [(500.0, 20.0), (900.0, 11.0)])
+    rows = (row("unsplit", "unsplit", {}, None, None), *lost, *picture_rows("webp", curve(800)))
+    axis = area_figure(Comparisons(ResultSet("lost", rows)), "ap").axes[0]
+    low, high = axis.get_ylim()
+    assert low < UNSPLIT_AP - 11.0 < UNSPLIT_AP < high
+    assert low > UNSPLIT_AP - 20.0
 
 
 def test_rows_of_earlier_releases_get_their_family(tmp_path: Path) -> None:

@@ -292,6 +292,37 @@ def test_options_may_come_from_json() -> None:
     assert detector.geometry((100, 50)).content_size == (160, 80)
 
 
+def test_builder_of_ones_own_is_in_the_profile_by_name(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "my_models.py").write_text(
+        "from torchvision.models.detection.faster_rcnn import FasterRCNN\n"
+        "from torchvision.models.detection.backbone_utils import resnet_fpn_backbone\n"
+        "def cells(channels=1, thresh=0.5):\n"
+        "    assert isinstance(channels, int) and isinstance(thresh, float)\n"
+        "    backbone = resnet_fpn_backbone(backbone_name='resnet18', weights=None)\n"
+        "    return FasterRCNN(backbone, channels, min_size=96, box_score_thresh=thresh)\n"
+        "def broken():\n"
+        "    return 1 / 0\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    options = {"channels": "3", "thresh": "0.05", "labels": "none,cat,dog"}
+    detector = TorchvisionDetector.from_spec("my_models:cells", options)
+    image = picture(170, 120)
+    expected = detector.detect(detector.extract(image))
+    assert len(expected) > 0
+    config = json.loads(json.dumps(detector.export(tmp_path / "profile")))
+    again = TorchvisionDetector.from_config(config, tmp_path / "profile")
+    np.testing.assert_array_equal(again.detect(again.extract(image)).boxes, expected.boxes)
+    assert again.labels == ("none", "cat", "dog")
+    with pytest.raises(InputError, match="note='thin' is not a number"):
+        TorchvisionDetector.from_spec("my_models:cells", {"note": "thin"})
+    with pytest.raises(InputError, match="not all numbers"):
+        Recipe("os:system", {"command": "true"})
+    with pytest.raises(ModelError, match=r"absent:cells.*absent.py on PYTHONPATH"):
+        TorchvisionDetector.from_spec("absent:cells", {})
+    with pytest.raises(ModelError, match=r"my_models:broken.*failed: ZeroDivisionError"):
+        TorchvisionDetector.from_spec("my_models:broken", {})
+
+
 def test_models_of_other_families_are_refused() -> None:
     from torchvision.models.detection import FasterRCNN, ssdlite320_mobilenet_v3_large
 
@@ -352,7 +383,7 @@ def test_damaged_profile_is_a_model_error(faster_rcnn, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="not a torchvision"):
         TorchvisionDetector.from_config({**config, "kind": "onnx"}, tmp_path)
     file.unlink()
-    with pytest.raises(ModelError, match="cannot be read"):
+    with pytest.raises(ModelError, match=r"server\.safetensors: no such file"):
         TorchvisionDetector.from_config(config, tmp_path, role="server")
 
 
@@ -375,6 +406,13 @@ def test_weights_file_makes_the_same_detector(faster_rcnn, pyramid, suffix, tmp_
         TorchvisionDetector.from_spec("fasterrcnn_resnet18_fpn", {**options, "num_classes": "4"})
     with pytest.raises(ModelError, match="another model"):
         TorchvisionDetector.from_spec("fcos_resnet18_fpn", {**ONE_STAGE, "weights": str(file)})
+
+
+def test_names_lose_what_a_distributed_training_put_before_them(tmp_path: Path) -> None:
+    torch.save({"module.a.weight": torch.ones(2), "module.b": torch.ones(1)}, tmp_path / "all.pth")
+    assert set(load_weights(tmp_path / "all.pth")) == {"a.weight", "b"}
+    torch.save({"module.a": torch.ones(2), "b": torch.ones(1)}, tmp_path / "some.pth")
+    assert set(load_weights(tmp_path / "some.pth")) == {"module.a", "b"}
 
 
 def test_pickles_are_never_run(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from fpcodec.cli.edge import edge
 from fpcodec.cli.encode import encode
 from fpcodec.cli.evaluate import evaluate
 from fpcodec.cli.explain import explain
+from fpcodec.cli.export import export
 from fpcodec.cli.inspect import inspect
 from fpcodec.cli.plan import plan
 from fpcodec.cli.profiles import profiles
@@ -87,8 +88,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    demo, serve, detect, edge, encode, decode, inspect, calibrate, train, distill, sweep, plan,
-    explain, drift, tensors,
+    demo, serve, detect, edge, encode, decode, inspect, export, calibrate, train, distill, sweep,
+    plan, explain, drift, tensors,
 ):  # fmt: skip
     app.command()(command)
 app.command("eval")(evaluate)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fpcodec.cli.options import Threads, check_quality, profile_folder
+from fpcodec.cli.options import Annotations, Threads, check_quality, profile_folder
 from fpcodec.cli.output import note, print_json, stage_progress
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ Workers = Annotated[int, typer.Option(metavar="K", min=1, help="Processes that m
 
 def rd(
     images: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the images.")],
-    annotations: Annotated[Path, typer.Option(metavar="COCO.json", help="Their boxes.")],
+    annotations: Annotations,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for rows.json and shards.")],
     profile: Profiles = None,
     codecs: Codecs = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,7 +22,7 @@ from fpcodec.cli.options import (
     check_rate,
     open_profile,
 )
-from fpcodec.cli.output import note, print_json, track
+from fpcodec.cli.output import note, print_json, track, write_bytes
 from fpcodec.cli.security_options import (
     Tls,
     TlsCa,
@@ -35,8 +36,12 @@ from fpcodec.cli.security_options import (
 )
 
 if TYPE_CHECKING:
+    from fpcodec.detectors.base import Image
     from fpcodec.split import EncodedFrame
     from fpcodec_edge import InferReply
+
+DRAWN_SIDE = 1280
+"""Pixels of the longer side up to which a small image is enlarged, a whole number of times."""
 
 
 def detect(
@@ -49,6 +54,10 @@ def detect(
     max_bytes: MaxBytes = None,
     levels: Levels = "all",
     nms: NmsOption = Nms.NMS,
+    draw: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write each image with its boxes there, as PNG."),
+    ] = None,
     deadline: Annotated[
         float, typer.Option(metavar="SECONDS", help="For each request, retries included.")
     ] = 5.0,
@@ -80,6 +89,7 @@ def detect(
     from fpcodec_edge import EdgeClient
 
     choice = LevelChoice(levels, loaded)
+    drawn = {} if draw is None else _picture_files(images, draw)
     unread = 0
     with EdgeClient(server, deadline_s=deadline, security=security) as client:
         client.negotiate(loaded.stream_id)
@@ -96,9 +106,40 @@ def detect(
             frame = edge.encode(picture, quality=quality, levels=levels_now, max_bytes=max_bytes)
             reply = client.infer(frame.data, odam_nms=nms is Nms.ODAM)
             choice.observe(reply.detections)
+            if draw is not None:
+                _draw(picture, reply, loaded.labels, drawn[path])
             print_json({"image": str(path), **_report(frame, reply, loaded.labels)}, indent=None)
     if unread:
         raise InputError(f"{unread} of {len(images)} images could not be read; see above")
+
+
+def _picture_files(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """Where each image is drawn.
+
+    Raises:
+        InputError: Two images would be drawn in one file, or one over itself.
+    """
+    from fpcodec.errors import InputError
+
+    files: dict[Path, Path] = {}
+    for image in dict.fromkeys(images):
+        file = folder / f"{image.stem}.png"
+        if file in files.values() or file.resolve() == image.resolve():
+            raise InputError(f"{image} would be drawn in {file}, which is taken; give --draw "
+                             "another folder, or draw images of one name apart")  # fmt: skip
+        files[image] = file
+    return files
+
+
+def _draw(picture: Image, reply: InferReply, labels: Sequence[str], file: Path) -> None:
+    import io
+
+    from fpcodec.drawing import draw_detections
+
+    scale = max(1, DRAWN_SIDE // max(picture.shape[:2]))
+    buffer = io.BytesIO()
+    draw_detections(picture, reply.detections, labels, scale=scale).save(buffer, "PNG")
+    write_bytes(file, buffer.getvalue())
 
 
 def _report(frame: EncodedFrame, reply: InferReply, labels: Sequence[str]) -> dict[str, Any]:

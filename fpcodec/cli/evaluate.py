@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fpcodec.cli.options import Levels, ProfileFolder, Threads, check_quality, open_profile
+from fpcodec.cli.options import (
+    Annotations,
+    Levels,
+    ProfileFolder,
+    Threads,
+    check_quality,
+    open_profile,
+)
 from fpcodec.cli.output import print_table, progress_callback
 
 if TYPE_CHECKING:
@@ -54,7 +61,7 @@ Rows = Annotated[
 
 def evaluate(
     images: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the images.")],
-    annotations: Annotated[Path, typer.Option(metavar="COCO.json", help="Their boxes.")],
+    annotations: Annotations,
     profile: ProfileFolder = None,
     quality: Qualities = None,
     levels: Levels = "all",

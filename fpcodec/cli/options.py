@@ -59,6 +59,12 @@ Providers = Annotated[
         help="onnxruntime execution provider, as CUDAExecutionProvider; several by preference.",
     ),
 ]  # fmt: skip
+Annotations = Annotated[
+    Path,
+    typer.Option(
+        metavar="FILE", help="Their boxes: COCO's JSON, or VOC's list (ImageSets/Main/val.txt)."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs, not a table.")]
 
 

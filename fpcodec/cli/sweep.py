@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fpcodec.cli.options import Json, ProfileFolder, open_profile, profile_folder
+from fpcodec.cli.options import Annotations, Json, ProfileFolder, open_profile, profile_folder
 from fpcodec.cli.output import note, print_json, print_table, stage_progress
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Pairs(str, Enum):
 
 def sweep(
     images: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the images.")],
-    annotations: Annotated[Path, typer.Option(metavar="COCO.json", help="Their boxes.")],
+    annotations: Annotations,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Results; a killed run goes on there.")],
     profile: ProfileFolder = None,
     detector: Annotated[

@@ -1,4 +1,4 @@
-"""Data sets in COCO's JSON format: images, boxes, categories."""
+"""Data sets in COCO's JSON format, or another that is turned into it: images, boxes, categories."""
 
 from __future__ import annotations
 
@@ -138,7 +138,8 @@ def load_coco(
 
     Args:
         path: The JSON file, or the image folder that has its JSON file beside it
-            (``val/`` with ``val.json``).
+            (``val/`` with ``val.json``); or a list of a data set in Pascal VOC's layout
+            (``VOC/ImageSets/Main/val.txt``, see ``fpcodec.data.voc``).
         image_folder: Where the pictures lie; None for the folder beside the JSON file that has
             its name, else the JSON file's own folder.
         limit: Keep only so many pictures, the first ones.
@@ -146,6 +147,12 @@ def load_coco(
     Raises:
         InputError: A file is missing, is not JSON, lacks a key, or holds a value out of range.
     """
+    if Path(path).suffix == ".txt":
+        from fpcodec.data.voc import load_voc
+
+        dataset = load_voc(path, image_folder).limit(limit)
+        dataset.require_images()
+        return dataset
     annotations, folder = _locate(Path(path), image_folder)
     try:
         text = annotations.read_text("utf-8")

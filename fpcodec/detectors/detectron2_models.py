@@ -57,6 +57,12 @@ def read_configuration(argument: str) -> Any:
     trusted = not Path(argument).is_file()
     try:
         file = model_zoo.get_config_file(argument) if trusted else argument
+    except RuntimeError as error:
+        raise InputError(
+            f"detectron2 configuration {argument}: no such file, nor one of detectron2's model "
+            "zoo; your training's is what cfg.dump() gives"
+        ) from error
+    try:
         cfg.merge_from_file(file, allow_unsafe=trusted)
     except yaml.YAMLError as error:
         reason = str(error).splitlines()[0]

@@ -26,13 +26,15 @@ EDGE_FILE = "edge.safetensors"
 SERVER_FILE = "server.safetensors"
 
 _CONTAINER_KEYS = ("model", "state_dict")
+_WRAPPER = "module."
+"""Before every name of a model that was saved in its DistributedDataParallel."""
 
 
 def load_weights(path: str | Path) -> dict[str, Tensor]:
     """Read a state dictionary from a ``.safetensors``, ``.pth`` or ``.pt`` file.
 
     The last two are read with ``weights_only=True``; a training checkpoint's ``model`` or
-    ``state_dict`` entry is taken.
+    ``state_dict`` entry is taken, and names lose a DistributedDataParallel's ``module.``.
 
     Raises:
         ModelError: The file is absent, damaged, of another kind, or needs pickle to be read.
@@ -45,6 +47,8 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
             "pickle.load(open(FILE, 'rb'), encoding='latin1')['model'].items()}, "
             "'weights.safetensors')"
         )
+    if not file.is_file():
+        raise ModelError(f"{file}: no such file; name the file of the weights")
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
@@ -68,7 +72,10 @@ def _state_of(file: Path, loaded: Any) -> dict[str, Tensor]:
             loaded = loaded[key]
     if not isinstance(loaded, Mapping):
         raise ModelError(f"{file}: holds a {type(loaded).__name__}, not a state dictionary")
-    return {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
+    state = {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
+    if all(name.startswith(_WRAPPER) for name in state):
+        state = {name.removeprefix(_WRAPPER): value for name, value in state.items()}
+    return state
 
 
 def apply_weights(

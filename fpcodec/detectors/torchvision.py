@@ -67,7 +67,7 @@ class TorchvisionDetector(TorchDetector):
         if not isinstance(model, (FasterRCNN, RetinaNet, FCOS)):
             raise ModelError(
                 f"{type(model).__name__} cannot be cut; use a torchvision Faster R-CNN, "
-                "Mask R-CNN, RetinaNet or FCOS with an FPN"
+                "Mask R-CNN, RetinaNet or FCOS with an FPN, or export yours to ONNX (kind onnx)"
             )
         freeze(model)
         self.model: Any = model
@@ -105,12 +105,15 @@ class TorchvisionDetector(TorchDetector):
         """Build ``torchvision:ARGUMENT?options``.
 
         Args:
-            argument: A builder of ``torchvision.models.detection``, or one of its families on
-                another ResNet, such as ``fasterrcnn_resnet18_fpn``.
+            argument: A builder of ``torchvision.models.detection``, one of its families on
+                another ResNet, such as ``fasterrcnn_resnet18_fpn``, or a builder of your own,
+                ``module:function``.
             options: ``weights`` is ``none`` (random, the default), ``DEFAULT`` (torchvision's,
                 downloaded by torchvision) or a ``.safetensors``/``.pth`` file; ``seed`` for
                 random weights; ``num_classes``, ``min_size``, ``max_size``, ``labels`` (comma
                 separated), ``norm_eps``, ``threads``, and the thresholds of the model's builder.
+                A builder of your own gets all others; its model keeps the weights it comes with
+                unless ``weights`` names a file.
 
         Raises:
             InputError: The name or an option is unknown or out of range.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from importlib import import_module
 from pathlib import PurePath
 from typing import Any
 
@@ -17,7 +18,7 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from fpcodec.detectors.torch_common import integer_option
-from fpcodec.errors import InputError
+from fpcodec.errors import InputError, ModelError
 
 BUILDERS = (
     "fasterrcnn_resnet50_fpn",
@@ -61,7 +62,9 @@ class Recipe:
 
     Attributes:
         architecture: One of ``BUILDERS``, or a family on another ResNet
-            (``fasterrcnn_resnet18_fpn``, also ``maskrcnn``, ``retinanet`` and ``fcos``).
+            (``fasterrcnn_resnet18_fpn``, also ``maskrcnn``, ``retinanet`` and ``fcos``), or a
+            builder of yours, ``module:function``. That function is imported and run wherever the
+            profile is opened: use profiles from people you trust.
         arguments: Keyword arguments of the builder, numbers alone.
         norm_eps: Epsilon of the backbone's batch norms; None for the builder's own.
         seed: Of the random weights that the model is built with.
@@ -73,12 +76,17 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.architecture not in BUILDERS and not _FAMILY.fullmatch(self.architecture):
+        known = self.architecture in BUILDERS or _FAMILY.fullmatch(self.architecture)
+        if not known and not _is_own(self.architecture):
             raise InputError(
                 f"torchvision detector {self.architecture!r} is unknown; use one of "
-                f"{', '.join(BUILDERS)}, or a family on another ResNet"
+                f"{', '.join(BUILDERS)}, a family on another ResNet, or module:function for a "
+                "builder of yours"
             )
         _check_names(self.architecture, self.arguments)
+        # A profile may say which function is called, but not with any text of its choice.
+        if not all(isinstance(value, int | float) for value in self.arguments.values()):
+            raise InputError(f"{self.architecture}: arguments {self.arguments} are not all numbers")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form; ``from_dict`` reads it back."""
@@ -125,7 +133,7 @@ def recipe_from_spec(
                 f"{architecture} DEFAULT weights have {len(categories)} classes; leave "
                 "num_classes out or give other weights"
             )
-    elif arguments.get("num_classes", _COCO_CLASSES) == _COCO_CLASSES:
+    elif not _is_own(architecture) and arguments.get("num_classes", _COCO_CLASSES) == _COCO_CLASSES:
         coco = models.detection.FasterRCNN_ResNet50_FPN_Weights.COCO_V1
         categories = tuple(coco.meta["categories"])
     if options.get("labels"):
@@ -140,6 +148,7 @@ def build(recipe: Recipe) -> nn.Module:
 
     Raises:
         InputError: The builder does not take an argument.
+        ModelError: It is a builder of the user's that cannot be imported or fails.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -154,7 +163,31 @@ def build(recipe: Recipe) -> nn.Module:
     return model  # type: ignore[no-any-return]
 
 
+def _is_own(architecture: str) -> bool:
+    module, _, function = architecture.partition(":")
+    return bool(module and function)
+
+
+def _build_own(architecture: str, arguments: dict[str, Any]) -> nn.Module:
+    module, _, function = architecture.partition(":")
+    try:
+        builder: Callable[..., nn.Module] = getattr(import_module(module), function)
+    except Exception as error:  # whatever a user's module raises on import
+        raise ModelError(
+            f"torchvision builder {architecture!r} cannot be imported ({error}); put the folder of "
+            f"{module.partition('.')[0]}.py on PYTHONPATH"
+        ) from error
+    try:
+        return builder(**arguments)
+    except Exception as error:  # whatever a user's function raises
+        raise ModelError(
+            f"torchvision builder {architecture!r} failed: {type(error).__name__}: {error}"
+        ) from error
+
+
 def _construct(architecture: str, arguments: dict[str, Any]) -> nn.Module:
+    if _is_own(architecture):
+        return _build_own(architecture, arguments)
     if architecture in BUILDERS:
         model: nn.Module = models.get_model(
             architecture, weights=None, weights_backbone=None, **arguments
@@ -200,6 +233,8 @@ def _is_official(architecture: str, weights: str | WeightsEnum | None) -> bool:
 
 def _check_names(architecture: str, names: Iterable[str]) -> None:
     """Refuse arguments of another family: torchvision would ignore them in silence."""
+    if _is_own(architecture):
+        return  # only the builder knows
     family = _TWO_STAGE if "rcnn_" in architecture else _ONE_STAGE
     for name in names:
         if name not in _EVERY_FAMILY and name not in family:
@@ -210,9 +245,11 @@ def _check_names(architecture: str, names: Iterable[str]) -> None:
 
 
 def _number(name: str, text: str) -> int | float:
-    is_integer = {**_EVERY_FAMILY, **_TWO_STAGE, **_ONE_STAGE}.get(name) is int
+    kinds = {**_EVERY_FAMILY, **_TWO_STAGE, **_ONE_STAGE, "norm_eps": float}
+    # What no builder of torchvision takes is one of the user's builder, which knows what it wants.
+    kind = kinds.get(name, int if re.fullmatch(r"[+-]?\d+", text) else float)
     try:
-        return int(text) if is_integer else float(text)
+        return int(text) if kind is int else float(text)
     except ValueError as error:
-        kind = "an integer" if is_integer else "a number"
-        raise InputError(f"option {name}={text!r} is not {kind}") from error
+        wanted = "an integer" if kind is int else "a number"
+        raise InputError(f"option {name}={text!r} is not {wanted}") from error

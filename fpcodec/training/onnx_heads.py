@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,11 @@ class DifferentiableGraph(nn.Module):
         return {name: torch.cat([found[name] for found in images]) for name in self._outputs}
 
     def _run(self, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
-        found = self.graph(*inputs)
+        with warnings.catch_warnings():
+            # onnx2torch slices by lists, as older releases of torch wanted it; what it gives has
+            # been held against onnxruntime.
+            warnings.filterwarnings("ignore", "Using a non-tuple sequence", UserWarning)
+            found = self.graph(*inputs)
         values = [found] if isinstance(found, Tensor) else list(found)
         return dict(zip(self._outputs, values, strict=True))
 

@@ -11,10 +11,10 @@ from fpcodec.evaluation.report.comparisons import Comparisons
 from fpcodec.evaluation.report.palette import DARK
 from fpcodec.evaluation.report.plots import (
     AREAS,
-    SHOWN_DROP,
     area_figure,
     left_out,
     measured_scales,
+    shown_drop,
     svg_text,
 )
 from fpcodec.evaluation.report.source import FEATURES, ResultSet
@@ -141,7 +141,7 @@ def _figures(report: Comparisons) -> str:
     caption = (
         "AP over mean bytes per image. Ours in orange with 95 % intervals, the best family of each "
         "rival named, other families faint. "
-        f"Settings that lose more than {SHOWN_DROP:g} points lie below the plot"
+        f"Settings that lose more than {shown_drop(results):.3g} points lie below the plot"
         + (f": {', '.join(below)}." if below else ".")
     )
     scales = "".join(

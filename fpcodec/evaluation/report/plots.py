@@ -15,7 +15,7 @@ from fpcodec.evaluation.curves import Floats
 from fpcodec.evaluation.report.comparisons import Comparisons
 from fpcodec.evaluation.report.labels import Name, place_names
 from fpcodec.evaluation.report.palette import GRID, INK, Style, is_ours, styles
-from fpcodec.evaluation.report.source import ResultSet
+from fpcodec.evaluation.report.source import FEATURES, ResultSet
 from fpcodec.evaluation.results import ResultRow
 from fpcodec.files import replacing
 
@@ -28,7 +28,7 @@ AREAS = {
 """Key of a row's AP to its title."""
 
 SHOWN_DROP = 6.0
-"""Settings that lose more points than this lie below the plots."""
+"""Settings that lose more points than this lie below the plots, unless all of ours do."""
 
 _DPI = 200
 _MOST_TICKS_PER_INCH = 1.8
@@ -62,12 +62,19 @@ def measured_scales(results: ResultSet) -> list[str]:
     return [area for area in scales if any(row.ap.get(area) is not None for row in rows)]
 
 
+def shown_drop(results: ResultSet) -> float:
+    """Drop of AP at the lower end of the plots: the best of our settings is always seen."""
+    ours = [row.drop.value for row in results.rows if row.kind == FEATURES and row.drop is not None]
+    return max(SHOWN_DROP, min(ours, default=SHOWN_DROP))
+
+
 def left_out(results: ResultSet) -> list[str]:
     """Families that lie wholly below the plots."""
+    most = shown_drop(results)
     return [
         name
         for name, rows in results.families.items()
-        if all(row.drop is not None and row.drop.value > SHOWN_DROP for row in rows)
+        if all(row.drop is not None and row.drop.value > most for row in rows)
     ]
 
 
@@ -180,11 +187,12 @@ def _dress(axis: Any, results: ResultSet, area: str, unsplit: float | None) -> N
     """Limits, ticks and titles."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+    most = shown_drop(results)
     shown = [
         (row.sent_bytes.mean, row.ap[area])
         for rows in results.families.values()
         for row in rows
-        if row.sent_bytes and row.drop and row.drop.value <= SHOWN_DROP
+        if row.sent_bytes and row.drop and row.drop.value <= most
         and row.ap.get(area) is not None
     ]  # fmt: skip
     axis.set_xscale("log")
