@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fpcodec.cli.completion import profiles_to_run
+
 if TYPE_CHECKING:
     from fpcodec.profile import Profile
 
@@ -18,7 +20,7 @@ Images = Annotated[
 ProfileFolder = Annotated[
     Path | None,
     typer.Option(
-        "--profile", "-p", metavar="DIR", show_default=False,
+        "--profile", "-p", metavar="DIR", show_default=False, autocompletion=profiles_to_run,
         help="Profile folder, or an embedded one: tiny (the default), bccd.",
     ),
 ]  # fmt: skip

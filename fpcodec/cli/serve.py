@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fpcodec.cli.completion import profiles_to_run
 from fpcodec.cli.options import open_profile
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ def serve(
             "-p",
             metavar="DIR",
             show_default=False,
-            help="Profile folder, or an embedded one: tiny (the default), bccd.",
+            autocompletion=profiles_to_run,
+            help="Profile folder, or an embedded one: tiny (the default), bccd; "
+            "give it several times to serve several.",
         ),
     ] = None,
     listen: Annotated[
