@@ -132,7 +132,8 @@ def test_bench(workers: int, images: Path, annotations: Path, tmp_path: Path) ->
 def test_train(images: Path, tmp_path: Path) -> None:
     interrupt(
         tmp_path, r" [1-9]\d* of \d+", "train", "--detector=tiny", "--images", images, "--out",
-        tmp_path / "codec", "--steps", 9999, "--loss", "mse", "--held-out", 2, "--start", embedded_profile_path(),
+        tmp_path / "codec", "--steps", 9999, "--loss", "mse", "--held-out", 2,
+        "--start", embedded_profile_path(),
     )  # fmt: skip
     assert hidden(tmp_path) == []
     assert not (tmp_path / "codec").exists()
