@@ -27,7 +27,7 @@ from comparisons import by_profile, compared, curves_of
 from pca_variants import VARIANTS, Variant
 
 from fpcodec.calibration import calibrate
-from fpcodec.cli.calibrate import choose_images
+from fpcodec.image_folder import choose_images
 from fpcodec.cli.output import progress_callback
 from fpcodec.data.coco import CocoDataset, load_coco
 from fpcodec.detectors.base import Detector

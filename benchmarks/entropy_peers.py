@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 from symbol_coders import OURS, ChunkSymbols, Peer, chunk_symbols, peers
 
-from fpcodec.cli.calibrate import choose_images
+from fpcodec.image_folder import choose_images
 from fpcodec.cli.output import progress_callback
 from fpcodec.codecs.chunked import ChunkedCodec
 from fpcodec.entropy import SymbolMeter

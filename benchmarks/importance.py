@@ -43,7 +43,7 @@ from pca_variants import SEED, SINGLE_STEPS, FollowsMaps, WithoutStepMap, respon
 from training_losses import ScaleCurve
 
 from fpcodec.calibration.counting import fit_tables
-from fpcodec.cli.calibrate import choose_images
+from fpcodec.image_folder import choose_images
 from fpcodec.cli.output import progress_callback
 from fpcodec.cli.training_progress import LineWatcher
 from fpcodec.codecs.pca import PcaCodec

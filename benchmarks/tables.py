@@ -21,6 +21,7 @@ from crowding_tables import suppression, training
 from distillation_tables import light_edge, students
 from drift_table import drift
 from explanations_table import explanations
+from faq_table import faq
 from importance_table import fidelity, importance
 from learned_levels_table import key_chunks, progressive, recovery
 from markdown_tables import markdown
@@ -54,6 +55,7 @@ DOCUMENTS = (
             "distillation",
             "edge",
             "explaining",
+            "faq",
             "importance",
             "measurements",
             "privacy",
@@ -380,6 +382,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
         },
     ),
     "odam_training": partial(training, RESULTS / "crowding" / "odam_train.json"),
+    "faq": partial(faq, report),
     "privacy": partial(privacy, RESULTS / "privacy" / "rows.json"),
     "explanations": partial(explanations, RESULTS / "explanations" / "rows.json"),
     **{f"drift {x}": partial(drift, RESULTS / f"drift_{x}", titles) for x, titles in DRIFT.items()},

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fpcodec.calibration import calibrate
-from fpcodec.cli.calibrate import choose_images
+from fpcodec.image_folder import choose_images
 from fpcodec.cli.output import progress_callback
 from fpcodec.cli.training_progress import LineWatcher
 from fpcodec.data.coco import CocoDataset, load_coco

@@ -1,4 +1,4 @@
-"""The one tree of errors that fpcodec raises on purpose.
+"""The one tree of errors that fpcodec raises on purpose::
 
     FpcodecError
     ├── InputError              the caller's image, argument or file cannot be used

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from rich.progress import track
 
-from fpcodec.cli.calibrate import choose_images
+from fpcodec.image_folder import choose_images
 from fpcodec.errors import InputError
 
 SCALE = 1.4

@@ -116,9 +116,12 @@ def completions(line: str, folder: Path) -> list[str]:
     bash = shutil.which("bash")
     if bash is None:
         pytest.skip("needs bash")
+    program = folder / ".bin" / "fpcodec"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(f'#!/bin/sh\nexec {" ".join(FPCODEC)} "$@"\n')
+    program.chmod(0o755)
     asked = f"""
-fpcodec() {{ {" ".join(FPCODEC)} "$@"; }}
-export -f fpcodec
+PATH={program.parent}:$PATH
 {said(_FPCODEC_COMPLETE="source_bash")}
 COMP_WORDS=({line.replace("|", "''")})
 COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))

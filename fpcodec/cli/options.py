@@ -14,6 +14,10 @@ from fpcodec.cli.completion import profiles_to_run
 if TYPE_CHECKING:
     from fpcodec.profile import Profile
 
+DETECTOR_HELP = (
+    "The detector: tiny, torchvision:fasterrcnn_resnet50_fpn?weights=DEFAULT, "
+    "onnx:FILE?p3=TENSOR&p4=TENSOR&decode=yolox, or a JSON file of it; docs/start.md has the keys."
+)
 Images = Annotated[
     list[Path], typer.Argument(metavar="IMAGE...", help="Image files.", show_default=False)
 ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fpcodec.cli.calibrate import choose_images
+from fpcodec.image_folder import choose_images
 from fpcodec.cli.options import Json, Threads
 from fpcodec.cli.output import note, print_json
 from fpcodec.cli.training_options import (
