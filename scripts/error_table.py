@@ -77,15 +77,14 @@ def _branches(top: type[FpcodecError], known: set[type]) -> Iterator[type[Fpcode
 def class_rows() -> list[str]:
     """The table of the classes, in Markdown."""
     statuses = {x.error: x for x in STATUSES}
-    lines = ["| error | cause | remedy | exit code | gRPC status |", "|---|---|---|---|---|"]
+    lines = ["| error | cause | remedy | exit code, gRPC status |", "|---|---|---|---|"]
     for name, error in classes().items():
         status = statuses.get(error)
         again = ", may be sent again" if status and status.retryable else ""
-        code = f"`{status.code.name}`{again}" if status else "does not travel"
-        ends = str(EXIT_CODE) if status else "goes on"
+        ends = f"{EXIT_CODE}, `{status.code.name}`{again}" if status else "goes on"
         parent = error.__mro__[1].__name__
         kind = "" if error is FpcodecError else f" (a `{parent}`)"
-        lines.append(f"| `{name}`{kind} | {error.cause} | {error.remedy} | {ends} | {code} |")
+        lines.append(f"| `{name}`{kind} | {error.cause} | {error.remedy} | {ends} |")
     return lines
 
 

@@ -65,7 +65,6 @@ def test_everything_that_is_raised_is_in_the_tree(tables: ModuleType) -> None:
 
 def test_every_message_that_is_raised_in_words_is_listed(tables: ModuleType) -> None:
     page = tables.MESSAGES_PAGE.read_text("utf-8")
-    assert "`no level called …" in page or "is not one of" in page
     assert len(tables.messages()) > 500
     assert all(f"`{message.error}`" in page for message in tables.messages())
 
@@ -87,7 +86,7 @@ def test_templates(tables: ModuleType, code: str, text: str) -> None:
 
 def test_classes_say_what_the_command_line_and_the_wire_do(tables: ModuleType) -> None:
     rows = {row.split("`")[1]: row for row in tables.class_rows()[2:]}
-    assert rows["Overloaded"].endswith("| 2 | `RESOURCE_EXHAUSTED`, may be sent again |")
-    assert rows["DamagedSpoolFile"].endswith("| goes on | does not travel |")
+    assert rows["Overloaded"].endswith("| 2, `RESOURCE_EXHAUSTED`, may be sent again |")
+    assert rows["DamagedSpoolFile"].endswith("| goes on |")
     assert set(rows) == {x.__name__ for x in tables.classes().values()}
     assert FpcodecError.__name__ in rows

@@ -24,7 +24,7 @@ def pages() -> str:
     """A heading and a text block per command."""
     parts = []
     for words in commands(get_command(app)):
-        said = CliRunner().invoke(app, [*words, "--help"], env=PLAIN).stdout
+        said = CliRunner().invoke(app, [*words, "--help"], env=PLAIN, prog_name="fpcodec").stdout
         text = "\n".join(line.rstrip() for line in said.strip("\n").splitlines())
         parts.append(f"## `{' '.join(('fpcodec', *words))}`\n\n```text\n{text}\n```\n")
     return "\n".join(parts)

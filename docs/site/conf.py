@@ -26,7 +26,6 @@ myst_heading_anchors = 4
 napoleon_numpy_docstring = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_mock_imports: list[str] = []
 # Prompts and outputs of programs are no program.
 highlight_language = "text"
 
@@ -51,6 +50,9 @@ SECTIONS = {
 }  # fmt: skip
 """Caption to pages, those that are not there are passed over; a page in none is a guide."""
 
+TITLES = {"site/readme": "README", "faq": "FAQ", "bitstream": "The .fpc frame"}
+"""Shorter than a page's own, or where it has several."""
+
 OUTWARD = re.compile(r"(?<!!)\[([^\]]*)\]\(((?:\.\./)+)([^)\s#]+)(#[^)\s]*)?\)")
 
 
@@ -70,7 +72,7 @@ def navigation() -> str:
     """The tables of contents, which stand on the first page and beside every page."""
     fences = []
     for caption, pages in sections().items():
-        listed = "\n".join(pages)
+        listed = "\n".join(f"{TITLES[x]} <{x}>" if x in TITLES else x for x in pages)
         fences.append(f"```{{toctree}}\n:caption: {caption}\n:maxdepth: 1\n\n{listed}\n```")
     return "\n\n".join(fences)
 

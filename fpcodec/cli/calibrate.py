@@ -30,16 +30,22 @@ def calibrate(
     limit: Annotated[
         int, typer.Option(metavar="N", min=1, help="Use at most so many of the images.")
     ] = 400,
-    seed: Annotated[int, typer.Option(min=0, help="Chooses which images.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses which of the images.")] = 0,
     codec: Annotated[CodecFamily, typer.Option(help="The codec to fit.")] = CodecFamily.pca,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Fit a codec to a detector and write the profile that edge and server deploy.
 
+    One pass over unlabelled images, on a CPU; minutes for a few hundred. It also measures which
+    levels each object scale needs.
+
     Example:  fpcodec calibrate --detector tiny --images photos --out my-profile
 
-    Another:  fpcodec calibrate --images photos --out nano --detector
+    Torchvision's:  fpcodec calibrate --images photos --out mine --detector
+    "torchvision:fasterrcnn_resnet50_fpn?weights=DEFAULT"
+
+    A file:  fpcodec calibrate --images photos --out nano --detector
     "onnx:yolox_nano.onnx?p3=input.471&p4=input.531&p5=input.591&decode=yolox"
     """
     paths = choose_images(images, limit, seed)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from fpcodec.profile import Profile
 
 DETECTOR_HELP = (
-    "The detector: tiny, torchvision:fasterrcnn_resnet50_fpn?weights=DEFAULT, "
-    "onnx:FILE?p3=TENSOR&p4=TENSOR&decode=yolox, or a JSON file of it; docs/start.md has the keys."
+    "The detector: KIND:ARGUMENT?key=value&.. of kind onnx (a model file), torchvision (a builder), "
+    "detectron2 (a configuration) or tiny (embedded); or a JSON file of it. README has the keys."
 )
 Images = Annotated[
     list[Path], typer.Argument(metavar="IMAGE...", help="Image files.", show_default=False)
@@ -51,7 +51,8 @@ Levels = Annotated[
     str,
     typer.Option(
         "--levels", "-l", metavar="LEVELS",
-        help="What to send: names (p3,p5), object scales (small,large), 'all' or 'auto'.",
+        help="What to send: names (p3,p5), object scales (small,large), 'all', or 'auto', which "
+        "follows what a server found in the images before.",
     ),
 ]  # fmt: skip
 Threads = Annotated[

@@ -49,7 +49,13 @@ def serve(
         ),
     ] = None,
     listen: Annotated[
-        str | None, _option("--listen", "HOST:PORT", "Where to listen; port 0 takes a free one.")
+        str | None,
+        _option(
+            "--listen",
+            "HOST:PORT",
+            "Where to listen, 127.0.0.1:50051 unless told; 0.0.0.0:50051 lets other machines in, "
+            "port 0 takes a free one.",
+        ),
     ] = None,
     threads: Annotated[int | None, _option("--threads", "N", "Threads per network.")] = None,
     provider: Annotated[
