@@ -19,7 +19,7 @@ release = version = fpcodec.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb", ".rst": "restructuredtext"}
-exclude_patterns = ["site/README*", "**/.ipynb_checkpoints"]
+exclude_patterns = ["**/.ipynb_checkpoints"]
 root_doc = "index"
 nb_execution_mode = "off"  # a test runs the notebook; what it printed is in it
 myst_heading_anchors = 4

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fpcodec.profile import Profile
 
 DETECTOR_HELP = (
-    "The detector: KIND:ARGUMENT?key=value&.. of kind onnx (a model file), torchvision (a builder), "
+    "The detector: KIND:ARGUMENT?key=value&.. of kind onnx (a file), torchvision (a builder), "
     "detectron2 (a configuration) or tiny (embedded); or a JSON file of it. README has the keys."
 )
 Images = Annotated[
