@@ -37,4 +37,5 @@ def faq(report: Callable[[str], Comparisons]) -> str:
         ))  # fmt: skip
     head = ("detector", "images", "a frame, `learned`", "the best picture", "boxes",
             "frame of picture [95 %]")  # fmt: skip
-    return f"{markdown(head, rows)}\n\n<sub>From the rows of the README's tables; -: not measured on both sides of this drop.</sub>"
+    note = "From the rows of the README's tables; -: not measured on both sides of this drop."
+    return f"{markdown(head, rows)}\n\n<sub>{note}</sub>"
