@@ -16,10 +16,10 @@ def commit() -> str | None:
     written = folder / COMMIT_FILE
     if written.is_file():
         return written.read_text("utf-8").strip()
-    return checkout_commit(folder)
+    return _checkout_commit(folder)
 
 
-def checkout_commit(folder: Path) -> str | None:
+def _checkout_commit(folder: Path) -> str | None:
     """Commit of the checkout that a folder of this package lies in; None outside of one."""
     sha = _git(folder, "rev-parse", "HEAD")
     # An installed package may lie inside some other project's checkout: then the commit says

@@ -33,6 +33,11 @@ def prose(text: str) -> str:
     return _CODE_SPAN.sub("", _FENCE.sub("", text))
 
 
+def code_spans(text: str) -> list[str]:
+    """Code within the text."""
+    return re.findall(r"`([^`]+)`", _FENCE.sub("", text))
+
+
 def links(text: str) -> list[str]:
     """Where links and pictures lead."""
     return _LINK.findall(prose(text))

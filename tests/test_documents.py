@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from document_kit import DOCS, DOCUMENTS, PAGES, anchors, blocks, commands_in, links, name_of
+from document_kit import (
+    DOCS,
+    DOCUMENTS,
+    PAGES,
+    anchors,
+    blocks,
+    code_spans,
+    commands_in,
+    links,
+    name_of,
+)
 from typer.main import get_command
 
 from fpcodec.cli.app import app
@@ -66,6 +76,30 @@ def parse(words: list[str]) -> Any:
             return made
         name, *words = made._protected_args + made.args
         command, context = command.commands[name], made  # type: ignore[attr-defined]
+
+
+def options_of(command: Any) -> Iterator[str]:
+    """Every option of a command and of those below it."""
+    for parameter in command.params:
+        yield from (*parameter.opts, *parameter.secondary_opts)
+    for below in getattr(command, "commands", {}).values():
+        yield from options_of(below)
+
+
+@pytest.fixture(scope="module")
+def known_options(repository: Path) -> set[str]:
+    """Of our commands, and of the scripts that documents name."""
+    scripts = [*repository.glob("scripts/*.py"), *repository.glob("benchmarks/*.py")]
+    of_scripts = {x for path in scripts for x in re.findall(r'"(--[a-z-]+)"', path.read_text())}
+    return {*options_of(get_command(app)), "--help", *of_scripts}
+
+
+@documents
+def test_options_in_the_text_exist(path: Path, known_options: set[str]) -> None:
+    for span in code_spans(path.read_text("utf-8")):
+        if span.startswith(("--", "fpcodec ")):
+            named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", span))
+            assert named <= known_options, span
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TextIO
 
-RED, BOLD = "1;31", "1"
+RED = "1;31"
 
 
 def wants_colour(stream: TextIO) -> bool:
