@@ -96,7 +96,7 @@ def hidden(folder: Path) -> list[Path]:
 
 
 def test_encode(images: Path, tmp_path: Path) -> None:
-    interrupt(tmp_path, r" [1-9]\d*/60", "encode", *sorted(images.iterdir()), "--out", "frames")
+    interrupt(tmp_path, r"[1-9]\d*/60", "encode", *sorted(images.iterdir()), "--out", "frames")
     frames = list((tmp_path / "frames").iterdir())
     assert 0 < len(frames) < PICTURES
     assert all(x.suffix == ".fpc" and x.read_bytes()[:3] == b"FPC" for x in frames)
@@ -109,7 +109,7 @@ def test_calibrate(over: bool, images: Path, tmp_path: Path) -> None:
     if over:
         before = Profile.load(embedded_profile_path()).save(out).stream_id
     interrupt(
-        tmp_path, r" [1-9]\d*/120", "calibrate", "--detector=tiny", "--images", images, "--out", out
+        tmp_path, r"[1-9]\d*/120", "calibrate", "--detector=tiny", "--images", images, "--out", out
     )
     assert hidden(tmp_path) == []
     assert out.exists() is over
@@ -121,7 +121,7 @@ def test_calibrate(over: bool, images: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_bench(workers: int, images: Path, annotations: Path, tmp_path: Path) -> None:
     shown = interrupt(
-        tmp_path, r" [1-9]\d*/\d+", "bench", "rd", "--images", images, "--annotations", annotations,
+        tmp_path, r"[1-9]\d*/60", "bench", "rd", "--images", images, "--annotations", annotations,
         "--out", tmp_path / "rd", "--codecs", "fpc", "-q", 0.5, "--workers", workers, "--no-parts",
     )  # fmt: skip
     assert hidden(tmp_path) == [], shown
@@ -131,7 +131,7 @@ def test_bench(workers: int, images: Path, annotations: Path, tmp_path: Path) ->
 @pytest.mark.skipif(not find_spec("torch"), reason="needs fpcodec[train]")
 def test_train(images: Path, tmp_path: Path) -> None:
     interrupt(
-        tmp_path, r" [1-9]\d* of \d+", "train", "--detector=tiny", "--images", images, "--out",
+        tmp_path, r"[1-9]\d* of \d+", "train", "--detector=tiny", "--images", images, "--out",
         tmp_path / "codec", "--steps", 9999, "--loss", "mse", "--held-out", 2,
         "--start", embedded_profile_path(),
     )  # fmt: skip
