@@ -27,7 +27,6 @@ from comparisons import by_profile, compared, curves_of
 from pca_variants import VARIANTS, Variant
 
 from fpcodec.calibration import calibrate
-from fpcodec.cli.calibrate import choose_images
 from fpcodec.cli.output import progress_callback
 from fpcodec.data.coco import CocoDataset, load_coco
 from fpcodec.detectors.base import Detector
@@ -43,6 +42,7 @@ from fpcodec.evaluation.runner import Evaluation, evaluate_ways
 from fpcodec.evaluation.scoring import Bootstrap, write_draws
 from fpcodec.evaluation.ways import FeaturesWay, OpenProfile, Workplace
 from fpcodec.files import replacing
+from fpcodec.image_folder import choose_images
 from fpcodec.images import load_image
 from fpcodec.profile import Profile
 from fpcodec.pyramid import Pyramid

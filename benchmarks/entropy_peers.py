@@ -32,13 +32,13 @@ from typing import Any
 import numpy as np
 from symbol_coders import OURS, ChunkSymbols, Peer, chunk_symbols, peers
 
-from fpcodec.cli.calibrate import choose_images
 from fpcodec.cli.output import progress_callback
 from fpcodec.codecs.chunked import ChunkedCodec
 from fpcodec.entropy import SymbolMeter
 from fpcodec.errors import FpcodecError, InputError
 from fpcodec.evaluation.environment import Environment
 from fpcodec.files import replacing
+from fpcodec.image_folder import choose_images
 from fpcodec.images import load_image
 from fpcodec.profile import Profile
 from fpcodec.pyramid import Pyramid

@@ -43,7 +43,6 @@ from pca_variants import SEED, SINGLE_STEPS, FollowsMaps, WithoutStepMap, respon
 from training_losses import ScaleCurve
 
 from fpcodec.calibration.counting import fit_tables
-from fpcodec.cli.calibrate import choose_images
 from fpcodec.cli.output import progress_callback
 from fpcodec.cli.training_progress import LineWatcher
 from fpcodec.codecs.pca import PcaCodec
@@ -64,6 +63,7 @@ from fpcodec.evaluation.scoring import Bootstrap, read_draws, write_draws
 from fpcodec.evaluation.ways import FeaturesWay, OpenProfile, Workplace
 from fpcodec.explain.predictions import open_predictor
 from fpcodec.files import replacing
+from fpcodec.image_folder import choose_images
 from fpcodec.images import load_image
 from fpcodec.profile import Profile
 from fpcodec.profile_folder import MANIFEST

@@ -44,6 +44,7 @@ DOCUMENTS = (
             "distillation",
             "edge",
             "explaining",
+            "faq",
             "importance",
             "measurements",
             "privacy",

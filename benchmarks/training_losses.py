@@ -27,7 +27,6 @@ import numpy as np
 import numpy.typing as npt
 
 from fpcodec.calibration import calibrate
-from fpcodec.cli.calibrate import choose_images
 from fpcodec.cli.output import progress_callback
 from fpcodec.cli.training_progress import LineWatcher
 from fpcodec.data.coco import CocoDataset, load_coco
@@ -42,6 +41,7 @@ from fpcodec.evaluation.scoring import Bootstrap, write_draws
 from fpcodec.evaluation.traces import Trace
 from fpcodec.evaluation.ways import FeaturesWay, OpenProfile, Workplace
 from fpcodec.files import replacing
+from fpcodec.image_folder import choose_images
 from fpcodec.profile import Profile
 from fpcodec.profile_folder import MANIFEST
 from fpcodec.training.settings import LOSSES, RunConfig, TrainingConfig

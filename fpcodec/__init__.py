@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fpcodec.calibration.calibrate import calibrate as calibrate
     from fpcodec.codecs.base import Codec as Codec
     from fpcodec.codecs.base import Decoded as Decoded
     from fpcodec.codecs.base import Limits as Limits
@@ -59,6 +60,7 @@ _HOME = {
     "ServerAnswer": "split",
     "ServerHalf": "split",
     "TransportError": "errors",
+    "calibrate": "calibration.calibrate",
     "embedded_profile_path": "profile",
     "load_image": "images",
     "open_detector": "detectors.factory",

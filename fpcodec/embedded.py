@@ -35,5 +35,10 @@ def recipe_folder(name: str) -> Path:
     return _asset(name)
 
 
+def asset_folder() -> Path:
+    """Folder of all that ships with the package."""
+    return Path(__file__).parent / "assets"
+
+
 def _asset(name: str) -> Path:
-    return Path(__file__).parent / "assets" / name
+    return asset_folder() / name

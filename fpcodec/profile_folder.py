@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,12 @@ def _mayreplace_folder(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     # Other programs have a profile.json too, perhaps beside somebody's work.
-    return isinstance(manifest, dict) and {"stream_id", "codec_id", "files"} <= set(manifest)
+    return _is_manifest(manifest)
+
+
+def _is_manifest(data: Any) -> bool:
+    known = {"stream_id", "codec_id", "files"}
+    return isinstance(data, dict) and known <= set(data) and isinstance(data["files"], dict)
 
 
 def check_files(folder: Path, *, skip_absent: bool = False) -> None:
@@ -114,3 +120,35 @@ def load_tensors(path: Path, expected: str) -> dict[str, npt.NDArray[Any]]:
         return dict(load(data))
     except SafetensorError as error:
         raise ProfileError(f"{path} is not a safetensors file ({error})") from error
+
+
+def files_to_remove(folder: Path) -> list[Path]:
+    """The files of a folder that holds a profile and nothing else.
+
+    Raises:
+        InputError: It is a link, or holds something besides.
+        ProfileError: It is no profile.
+    """
+    manifest = read_manifest(folder)
+    if folder.is_symlink():
+        raise InputError(f"{folder} is a link to {folder.resolve()}; name that folder")
+    if not _is_manifest(manifest):
+        raise ProfileError(f"{folder / MANIFEST} is not a profile's; delete the folder by hand")
+    own = {MANIFEST, *manifest["files"]}
+    files = sorted(folder.iterdir())
+    if others := [x.name for x in files if x.name not in own or not x.is_file()]:
+        raise InputError(f"{folder} holds {', '.join(others[:3])} besides the profile; move it "
+                         "away, or delete the folder by hand")  # fmt: skip
+    return files
+
+
+def remove_folder(folder: Path, files: Iterable[Path]) -> None:
+    """Delete a profile; an end in between leaves no folder that looks like one.
+
+    Args:
+        folder: The profile's.
+        files: As ``files_to_remove`` gave them.
+    """
+    for file in sorted(files, key=lambda x: x.name != MANIFEST):
+        file.unlink()
+    folder.rmdir()

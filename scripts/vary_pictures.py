@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from rich.progress import track
 
-from fpcodec.cli.calibrate import choose_images
 from fpcodec.errors import InputError
+from fpcodec.image_folder import choose_images
 
 SCALE = 1.4
 """Furthest that a variant is larger or smaller; what then lies beyond the edges is mirrored in."""

@@ -6,9 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
+from document_kit import blocks
 
-from fpcodec.cli.app import app
 from fpcodec_server.config import ServerConfig, kinds
 from fpcodec_server.config_sources import load_config
 from fpcodec_server.metrics import ServerMetrics
@@ -21,9 +20,7 @@ def guide(repository: Path) -> str:
 
 
 def block(guide: str, language: str) -> str:
-    found = re.search(rf"^```{language}\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
-    assert found is not None
-    return found.group(1)
+    return blocks(guide, language)[0]
 
 
 def rows(guide: str) -> list[str]:
@@ -57,9 +54,3 @@ def test_the_example_of_tokens_can_be_read(guide: str, tmp_path: Path) -> None:
     path.touch(0o600)
     path.write_text(block(guide, "text"))
     assert Tokens(path).name_of("6e0b7f1c2ad94a53b1c9a4d1d0d9c8a7") == "yard"
-
-
-def test_flags_in_the_guide_exist(guide: str) -> None:
-    commands = get_command(app).commands  # type: ignore[attr-defined]
-    known = {x for name in ("serve", "detect") for p in commands[name].params for x in p.opts}
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", guide)) <= known

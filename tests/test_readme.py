@@ -1,13 +1,14 @@
-"""README's commands, links and names fit the code."""
+"""README's commands, extras, example and figures fit the code; its links: ``test_documents.py``."""
 
 from __future__ import annotations
 
 import importlib
 import re
-import shlex
 from pathlib import Path
 
 import pytest
+from document_kit import blocks, commands_in
+from typer.main import get_command
 
 import fpcodec
 from fpcodec.cli.app import app
@@ -16,11 +17,6 @@ from fpcodec.cli.app import app
 @pytest.fixture(scope="module")
 def readme(repository: Path) -> str:
     return (repository / "README.md").read_text("utf-8")
-
-
-def blocks(text: str, language: str) -> list[str]:
-    """The fenced blocks of one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def test_two_setup_commands_near_the_top(readme: str) -> None:
@@ -38,12 +34,6 @@ def test_ci_takes_its_commands_from_the_readme(repository: Path) -> None:
     assert "readme_command 2" in ci
 
 
-def test_links_lead_somewhere(readme: str, repository: Path) -> None:
-    links = [x for x in re.findall(r"\]\(([^)#]+)\)", readme) if "://" not in x]
-    assert links
-    assert [link for link in links if not (repository / link).exists()] == []
-
-
 def test_named_extras_exist(readme: str, repository: Path) -> None:
     declared = re.findall(r"^([a-z]+) = \[", (repository / "pyproject.toml").read_text(), re.M)
     named = re.findall(r"fpcodec\[([a-z,]+)\]|\"\.\[([a-z,]+)\]\"", readme)
@@ -52,20 +42,9 @@ def test_named_extras_exist(readme: str, repository: Path) -> None:
     assert extras <= set(declared)
 
 
-def test_command_lines_use_commands_and_options_that_exist(readme: str) -> None:
-    from typer.main import get_command
-
+def test_every_command_is_shown(readme: str) -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]
-    text = "\n".join(blocks(readme, "console")).replace("\\\n", " ")
-    lines = [line[2:] for line in text.splitlines() if line.startswith("$ fpcodec")]
-    assert {shlex.split(line)[1] for line in lines} == set(commands)
-    for line in lines:
-        _, name, *rest = shlex.split(line, comments=True)
-        command = commands[name]
-        if hasattr(command, "commands"):
-            command = command.commands[rest[0]]
-        known = {option for parameter in command.params for option in parameter.opts}
-        assert {word for word in rest if re.match(r"--?[a-z]", word)} <= known, line
+    assert {words[0] for words in commands_in(readme)} == set(commands)
 
 
 def test_python_example_runs(
@@ -73,7 +52,9 @@ def test_python_example_runs(
 ) -> None:
     (example,) = blocks(readme, "python")
     monkeypatch.chdir(photo.parent)
-    exec(compile(example.replace("photo.jpg", photo.name), "README.md", "exec"), {})
+    (photo.parent / "photos").mkdir()
+    photo.rename("photos/photo.png")
+    exec(compile(example.replace("photo.jpg", "photos/photo.png"), "README.md", "exec"), {})
     size, _, detections = capsys.readouterr().out.partition(" ")
     assert int(size) > 20
     assert detections.startswith("[")

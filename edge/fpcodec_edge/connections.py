@@ -20,6 +20,9 @@ OnResponse = Callable[[codec_pb2.InferStreamResponse], None]
 class UnknownCall(FpcodecError):
     """The server does not know ``InferStream``: it is of an earlier release."""
 
+    cause = "The server is of a release from before streams."
+    remedy = "None is needed: the edge client sends frames one by one; update the server for more."
+
 
 class Connection(Protocol):
     """Carries frames there and what becomes of them back."""

@@ -35,6 +35,9 @@ class SpooledFrame:
 class DamagedSpoolFile(FormatError):
     """A file of a spool does not hold what was written."""
 
+    cause = "A file of the spool was changed, or belongs to another program."
+    remedy = "None is needed: the edge client removes the file and counts its frame as failed."
+
 
 class Spool:
     """A folder of frames, the oldest first, within a size limit; outlives the process.

@@ -17,8 +17,9 @@ from fpcodec.codecs.base import quality_byte
 from fpcodec.codecs.chunked import ChunkedCodec
 from fpcodec.codecs.pca import PcaCodec
 from fpcodec.codecs.uniform import UniformCodec
-from fpcodec.detectors.factory import ExportableDetector
+from fpcodec.detectors.factory import ExportableDetector, open_detector
 from fpcodec.errors import InputError
+from fpcodec.image_folder import choose_images
 from fpcodec.images import load_image
 from fpcodec.profile import Profile
 from fpcodec.pyramid import Pyramid, derive
@@ -36,9 +37,9 @@ _RATED = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def calibrate(
-    detector: ExportableDetector,
-    images: Sequence[Path],
-    out: Path,
+    detector: ExportableDetector | str,
+    images: Sequence[Path] | Path | str,
+    out: Path | str,
     *,
     codec: str = "pca",
     seed: int = 0,
@@ -54,8 +55,8 @@ def calibrate(
     the tables, the key-level table and the rates. Unlabelled images suffice.
 
     Args:
-        detector: Both halves.
-        images: Typical pictures; a few dozen work, a few hundred are better.
+        detector: Both halves, or a SPEC for ``open_detector``.
+        images: Typical pictures, or a folder of them; a few dozen work, a few hundred are better.
         out: The profile folder to write.
         codec: ``pca`` or ``uniform``.
         seed: Draws positions and qualities; the same seed gives the same profile on one machine.
@@ -70,7 +71,12 @@ def calibrate(
 
     Raises:
         InputError: There are no images, one cannot be read, or the codec is unknown.
+        ModelError: The detector cannot be opened.
     """
+    if isinstance(images, (str, Path)):
+        images = choose_images(Path(images))
+    if isinstance(detector, str):
+        detector = open_detector(detector)
     if codec not in ("pca", "uniform"):
         raise InputError(f"codec {codec!r} is not one of pca, uniform")
     if not images:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 
 def main() -> None:
     """Run the command line; the entry point of ``fpcodec`` and ``python -m fpcodec.cli``."""
-    from fpcodec.cli.app import app
-
+    try:
+        from fpcodec.cli.app import app
+    except KeyboardInterrupt:  # later ones are the app's
+        sys.exit(130)
     app(prog_name="fpcodec")

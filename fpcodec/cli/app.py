@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from fpcodec.cli.bench import bench
 from fpcodec.cli.calibrate import calibrate
+from fpcodec.cli.colour import RED, painted
 from fpcodec.cli.decode import decode
 from fpcodec.cli.demo import demo
 from fpcodec.cli.detect import detect
@@ -22,16 +23,22 @@ from fpcodec.cli.evaluate import evaluate
 from fpcodec.cli.explain import explain
 from fpcodec.cli.export import export
 from fpcodec.cli.inspect import inspect
+from fpcodec.cli.output import print_json
 from fpcodec.cli.plan import plan
 from fpcodec.cli.profiles import profiles
+from fpcodec.cli.profiles_remove import remove
 from fpcodec.cli.serve import serve
 from fpcodec.cli.sweep import sweep
 from fpcodec.cli.tensors import tensors
 from fpcodec.cli.train import train
-from fpcodec.errors import FpcodecError
+from fpcodec.errors import FpcodecError, InputError
 
 USAGE_EXIT = 2
 INTERRUPT_EXIT = 130
+EPILOG = (
+    "Exit codes: 0 done; 2 an error, one line on stderr says what to do; 130 stopped by Ctrl-C; "
+    "1 output that nobody reads, or a fault of fpcodec, with a traceback to report."
+)
 
 
 class OneLineErrors(TyperGroup):
@@ -74,35 +81,32 @@ class OneLineErrors(TyperGroup):
 
 
 def _fail(message: str) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    word = painted("error:", RED, sys.stderr)
+    print(f"{word} {' '.join(message.split())}", file=sys.stderr)
     sys.exit(USAGE_EXIT)
 
 
 app = typer.Typer(
     cls=OneLineErrors,
-    add_completion=False,
     no_args_is_help=False,
     invoke_without_command=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
+    epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (
-    demo, serve, detect, edge, encode, decode, inspect, export, calibrate, train, distill, sweep,
-    plan, explain, drift, tensors,
-):  # fmt: skip
-    app.command()(command)
-app.command("eval")(evaluate)
-app.add_typer(bench, name="bench")
-app.add_typer(profiles, name="profiles")
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        from fpcodec import __version__
-
-        typer.echo(f"fpcodec {__version__}")
-        raise typer.Exit
+PANELS = {
+    "Detect": (demo, serve, detect, edge, encode, decode, inspect),
+    "Make a profile": (tensors, export, calibrate, train, distill),
+    "Measure and decide": (plan, sweep, explain, drift),
+}
+for panel, commands in PANELS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+app.command("eval", rich_help_panel="Measure and decide")(evaluate)
+app.add_typer(bench, name="bench", rich_help_panel="Measure and decide")
+app.add_typer(profiles, name="profiles", rich_help_panel="Make a profile")
+profiles.command()(remove)
 
 
 @app.callback()
@@ -110,12 +114,21 @@ def root(
     context: typer.Context,
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the release."),
+        typer.Option("--version", help="Print the release and what it runs on, for reports."),
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --version: as JSON.")] = False,
 ) -> None:
     """Split object detection over slow links: feature pyramids in a few kilobytes.
 
     Start with:  fpcodec demo --out demo
     """
+    if version:
+        from fpcodec.cli.version import build_facts, facts_lines
+
+        facts = build_facts()
+        print_json(facts) if as_json else print("\n".join(facts_lines(facts)))
+        raise typer.Exit
+    if as_json:
+        raise InputError("--json here goes with --version alone; give it after the command")
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())

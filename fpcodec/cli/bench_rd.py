@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fpcodec.cli.completion import profiles_to_run
 from fpcodec.cli.options import Annotations, Threads, check_quality, profile_folder
 from fpcodec.cli.output import note, print_json, stage_progress
 
@@ -20,6 +21,7 @@ Profiles = Annotated[
     list[str] | None,
     typer.Option(
         "--profile", "-p", metavar="[NAME=]DIR", show_default=False,
+        autocompletion=profiles_to_run,
         help="Profile folder and what rows call it; several of one detector, side by side. "
         "Without it the embedded one.",
     ),

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fpcodec.cli.options import Json, Threads
+from fpcodec.cli.options import DETECTOR_HELP, Json, Threads
 from fpcodec.cli.output import note, print_json, progress_callback
+from fpcodec.image_folder import choose_images
 
 if TYPE_CHECKING:
     from fpcodec.profile import Profile
-
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 class CodecFamily(str, Enum):
@@ -25,24 +24,28 @@ class CodecFamily(str, Enum):
 
 
 def calibrate(
-    detector: Annotated[
-        str, typer.Option(metavar="SPEC", help="KIND:ARGUMENT?key=value&.. or a JSON file.")
-    ],
+    detector: Annotated[str, typer.Option(metavar="SPEC", help=DETECTOR_HELP)],
     images: Annotated[Path, typer.Option(metavar="DIR", help="Folder of typical images.")],
     out: Annotated[Path, typer.Option(metavar="PROFILE", help="The profile folder to write.")],
     limit: Annotated[
         int, typer.Option(metavar="N", min=1, help="Use at most so many of the images.")
     ] = 400,
-    seed: Annotated[int, typer.Option(min=0, help="Chooses which images.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses which of the images.")] = 0,
     codec: Annotated[CodecFamily, typer.Option(help="The codec to fit.")] = CodecFamily.pca,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Fit a codec to a detector and write the profile that edge and server deploy.
 
+    One pass over unlabelled images, on a CPU; minutes for a few hundred. It also measures which
+    levels each object scale needs.
+
     Example:  fpcodec calibrate --detector tiny --images photos --out my-profile
 
-    Another:  fpcodec calibrate --images photos --out nano --detector
+    Torchvision's:  fpcodec calibrate --images photos --out mine --detector
+    "torchvision:fasterrcnn_resnet50_fpn?weights=DEFAULT"
+
+    A file:  fpcodec calibrate --images photos --out nano --detector
     "onnx:yolox_nano.onnx?p3=input.471&p4=input.531&p5=input.591&decode=yolox"
     """
     paths = choose_images(images, limit, seed)
@@ -71,23 +74,3 @@ def _report(profile: Profile, folder: Path) -> dict[str, Any]:
         "key_levels": {scale: list(names) for scale, names in profile.key_levels.items()},
         "measured": dict(profile.measured),
     }
-
-
-def choose_images(folder: Path, limit: int | None, seed: int) -> list[Path]:
-    """Up to ``limit`` image files of a folder, None for all; the same ones for the same seed.
-
-    Raises:
-        InputError: There is no such folder, or no image in it.
-    """
-    import random
-
-    from fpcodec.errors import InputError
-
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; name a folder of images")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS)
-    if not found:
-        raise InputError(f"{folder}: no image files ({', '.join(IMAGE_ENDINGS)}) in it")
-    if limit is None or len(found) <= limit:
-        return found
-    return sorted(random.Random(seed).sample(found, limit))  # noqa: S311 (no secret)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fpcodec.cli.calibrate import choose_images
 from fpcodec.cli.options import Json, Threads
 from fpcodec.cli.output import note, print_json
 from fpcodec.cli.training_options import (
@@ -22,6 +21,7 @@ from fpcodec.cli.training_options import (
     require_torch,
     watching,
 )
+from fpcodec.image_folder import choose_images
 
 if TYPE_CHECKING:
     from fpcodec.distill.run import Distilled
@@ -38,7 +38,8 @@ class Body(str, Enum):
 
 def distill(
     detector: Annotated[
-        str, typer.Option(metavar="SPEC", help="An onnx or tiny detector, or a JSON file.")
+        str,
+        typer.Option(metavar="SPEC", help="The detector, of kind onnx or tiny: as for calibrate."),
     ],
     images: Annotated[Path, typer.Option(metavar="DIR", help="Folder of unlabelled images.")],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="The detector folder to write.")],

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fpcodec.cli.options import Annotations, Json, Threads
+from fpcodec.cli.options import DETECTOR_HELP, Annotations, Json, Threads
 from fpcodec.cli.output import note, print_json, print_table, stage_progress
 
 _TITLES = {
@@ -27,7 +27,7 @@ _BY_SCALE = ("drift", "centre_bias", "squared_drift")
 
 
 def drift(
-    detector: Annotated[str, typer.Option(metavar="SPEC", help="The detector to look into.")],
+    detector: Annotated[str, typer.Option(metavar="SPEC", help=DETECTOR_HELP)],
     images: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the images.")],
     annotations: Annotations,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Results; a killed run goes on there.")],

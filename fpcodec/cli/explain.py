@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from fpcodec.cli.options import Json, Threads, check_images
+from fpcodec.cli.options import DETECTOR_HELP, Json, Threads, check_images
 from fpcodec.cli.output import print_json, progress_callback, write_bytes
 
 
@@ -26,9 +26,7 @@ class Method(str, Enum):
 def explain(
     image: Annotated[Path, typer.Option(metavar="FILE", help="The picture.")],
     out: Annotated[Path, typer.Option(metavar="PNG", help="Where the explanation is drawn.")],
-    detector: Annotated[
-        str, typer.Option(metavar="SPEC", help="KIND:MODEL?key=value, as for `calibrate`.")
-    ] = "tiny",
+    detector: Annotated[str, typer.Option(metavar="SPEC", help=DETECTOR_HELP)] = "tiny",
     method: Annotated[
         Method,
         typer.Option(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fpcodec.cli.completion import profiles_to_run
 from fpcodec.cli.decode import naming, read_frame_file
 from fpcodec.cli.options import Json, open_profile
 from fpcodec.cli.output import print_json, print_table
@@ -21,7 +22,7 @@ def inspect(
     profile: Annotated[
         Path | None,
         typer.Option(
-            "--profile", "-p", metavar="DIR", show_default=False,
+            "--profile", "-p", metavar="DIR", show_default=False, autocompletion=profiles_to_run,
             help="Profile folder: names the levels and says whether the frame is of this profile.",
         ),
     ] = None,

@@ -9,16 +9,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fpcodec.cli.completion import profiles_to_run
+
 if TYPE_CHECKING:
     from fpcodec.profile import Profile
 
+DETECTOR_HELP = (
+    "The detector: KIND:ARGUMENT?key=value&.. of kind onnx (a file), torchvision (a builder), "
+    "detectron2 (a configuration) or tiny (embedded); or a JSON file of it. README has the keys."
+)
 Images = Annotated[
     list[Path], typer.Argument(metavar="IMAGE...", help="Image files.", show_default=False)
 ]
 ProfileFolder = Annotated[
     Path | None,
     typer.Option(
-        "--profile", "-p", metavar="DIR", show_default=False,
+        "--profile", "-p", metavar="DIR", show_default=False, autocompletion=profiles_to_run,
         help="Profile folder, or an embedded one: tiny (the default), bccd.",
     ),
 ]  # fmt: skip
@@ -45,7 +51,8 @@ Levels = Annotated[
     str,
     typer.Option(
         "--levels", "-l", metavar="LEVELS",
-        help="What to send: names (p3,p5), object scales (small,large), 'all' or 'auto'.",
+        help="What to send: names (p3,p5), object scales (small,large), 'all', or 'auto', which "
+        "follows what a server found in the images before.",
     ),
 ]  # fmt: skip
 Threads = Annotated[

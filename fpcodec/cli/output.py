@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress
 
 T = TypeVar("T")
@@ -91,11 +92,16 @@ def live_line() -> Iterator[Callable[[str], None]]:
     from rich.console import Console
 
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if not has_screen(console):
         yield lambda text: None
         return
     with console.status("") as status:
         yield lambda text: status.update(text)
+
+
+def has_screen(console: Console) -> bool:
+    """Whether stderr can show what moves; colour that is forced into a pipe makes it no screen."""
+    return sys.stderr.isatty() and not console.is_dumb_terminal
 
 
 def _progress() -> Progress:
@@ -106,5 +112,5 @@ def _progress() -> Progress:
     return progress.Progress(
         progress.TextColumn("{task.description}"), progress.BarColumn(),
         progress.MofNCompleteColumn(), progress.TimeRemainingColumn(),
-        console=console, transient=True, disable=not console.is_terminal,
+        console=console, transient=True, disable=not has_screen(console),
     )  # fmt: skip

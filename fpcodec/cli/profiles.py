@@ -7,17 +7,23 @@ from typing import Annotated
 
 import typer
 
+from fpcodec.cli.completion import all_profiles, embedded_names
 from fpcodec.cli.options import Json
 from fpcodec.cli.output import note, print_json, print_table, progress_callback
 from fpcodec.cli.profile_facts import codec_name, facts_lines, facts_of, file_bytes, open_named
 
 profiles = typer.Typer(
-    help="Profiles that ship with the package, and folders of your own: list, show, verify, get."
-    "\n\nExample:  fpcodec profiles get yolox_nano --out yolox_nano",
+    help="Profiles that ship with the package, and folders of your own: list, show, verify, get, "
+    "remove.\n\nExample:  fpcodec profiles get yolox_nano --out yolox_nano",
     no_args_is_help=True,
 )
 
-Named = Annotated[str, typer.Argument(metavar="NAME|DIR", help="An embedded one, or a folder.")]
+Named = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME|DIR", autocompletion=all_profiles, help="As list names it, or a folder."
+    ),
+]
 
 
 @profiles.command("list")
@@ -87,7 +93,10 @@ def verify(
 
 @profiles.command()
 def get(
-    profile: Annotated[str, typer.Argument(metavar="NAME", help="As list shows it.")],
+    profile: Annotated[
+        str,
+        typer.Argument(metavar="NAME", autocompletion=embedded_names, help="As list names it."),
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The profile folder to write.")],
     model: Annotated[
         Path | None,

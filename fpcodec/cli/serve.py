@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fpcodec.cli.completion import profiles_to_run
 from fpcodec.cli.options import open_profile
 
 if TYPE_CHECKING:
@@ -42,11 +43,19 @@ def serve(
             "-p",
             metavar="DIR",
             show_default=False,
-            help="Profile folder, or an embedded one: tiny (the default), bccd.",
+            autocompletion=profiles_to_run,
+            help="Profile folder, or an embedded one: tiny (the default), bccd; "
+            "give it several times to serve several.",
         ),
     ] = None,
     listen: Annotated[
-        str | None, _option("--listen", "HOST:PORT", "Where to listen; port 0 takes a free one.")
+        str | None,
+        _option(
+            "--listen",
+            "HOST:PORT",
+            "Where to listen, 127.0.0.1:50051 unless told; 0.0.0.0:50051 lets other machines in, "
+            "port 0 takes a free one.",
+        ),
     ] = None,
     threads: Annotated[int | None, _option("--threads", "N", "Threads per network.")] = None,
     provider: Annotated[

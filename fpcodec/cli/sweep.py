@@ -51,7 +51,11 @@ def sweep(
     profile: ProfileFolder = None,
     detector: Annotated[
         str | None,
-        typer.Option(metavar="SPEC", help="A detector without a profile.", show_default=False),
+        typer.Option(
+            metavar="SPEC",
+            help="In place of --profile: a detector that has none, as for calibrate.",
+            show_default=False,
+        ),
     ] = None,
     limit: Annotated[
         int | None,
@@ -90,6 +94,8 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Degrade levels and pairs of levels, measure AP by object scale, draw heat maps.
+
+    A level degraded by the ratio 4 is shrunk to a quarter of its sides and stretched back.
 
     Example:  fpcodec sweep --images val --annotations val.json --out sweep --workers 2
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fpcodec.cli.calibrate import choose_images
-from fpcodec.cli.options import Json, Threads
+from fpcodec.cli.completion import profiles_to_run
+from fpcodec.cli.options import DETECTOR_HELP, Json, Threads, profile_folder
 from fpcodec.cli.output import note, print_json
 from fpcodec.cli.training_options import (
     CheckpointMinutes,
@@ -23,6 +23,7 @@ from fpcodec.cli.training_options import (
     require_torch,
     watching,
 )
+from fpcodec.image_folder import choose_images
 
 if TYPE_CHECKING:
     from fpcodec.training.train import Trained
@@ -39,9 +40,7 @@ class Device(str, Enum):
 
 
 def train(
-    detector: Annotated[
-        str, typer.Option(metavar="SPEC", help="KIND:ARGUMENT?key=value&.. or a JSON file.")
-    ],
+    detector: Annotated[str, typer.Option(metavar="SPEC", help=DETECTOR_HELP)],
     images: Annotated[Path, typer.Option(metavar="DIR", help="Folder of unlabelled images.")],
     out: Annotated[Path, typer.Option(metavar="PROFILE", help="The profile folder to write.")],
     steps: Annotated[
@@ -51,13 +50,16 @@ def train(
     start: Annotated[
         Path | None,
         typer.Option(
-            metavar="PROFILE", help="Start from this pca or learned profile of the detector."
+            metavar="PROFILE",
+            autocompletion=profiles_to_run,
+            help="Start from this pca or learned profile of the detector.",
         ),
     ] = None,
     teacher: Annotated[
         str | None,
         typer.Option(
-            metavar="SPEC", help="Where the detector has a light edge: the one it was taught by."
+            metavar="SPEC",
+            help="For a detector with a light edge, as fpcodec distill makes: the full one.",
         ),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images per step and process.")] = 4,
@@ -68,7 +70,8 @@ def train(
         float, typer.Option(help="What a bit costs, times this: more is smaller frames.")
     ] = 1.0,
     best_rate_scale: Annotated[
-        float, typer.Option(help="The same for the best quality alone: less is closer to lossless.")
+        float,
+        typer.Option(help="The same, for the best quality alone: less is closer to lossless."),
     ] = 1.0,
     mirror: Annotated[bool, typer.Option("--mirror", help="Mirrored images too.")] = False,
     held_out: HeldOut = 32,
@@ -83,7 +86,8 @@ def train(
     cache: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Features, where runs share them; else in the run's folder."
+            metavar="DIR",
+            help="Where features are kept, for runs to share; else in the run's folder.",
         ),
     ] = None,
     cache_gb: Annotated[float, typer.Option(help="Most gigabytes of cached features.")] = 20.0,
@@ -129,7 +133,7 @@ def train(
     )  # fmt: skip
     opened = open_detector(detector, threads=threads)
     taught_by = None if teacher is None else open_detector(teacher, threads=threads)
-    first = None if start is None else Profile.load(start)
+    first = None if start is None else Profile.load(profile_folder(start))
     with watching() as watcher:
         trained = run(
             opened, paths, out, config, place, start=first, teacher=taught_by, watcher=watcher

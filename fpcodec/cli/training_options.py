@@ -22,17 +22,23 @@ class Loss(str, Enum):
 
 
 LossOption = Annotated[
-    Loss, typer.Option(help="Plain MSE; features weighted by S; both through the head.")
+    Loss,
+    typer.Option(
+        help="mse: plain squared error of features. frs-features: weighted by the head's highest "
+        "score at each place. frs: that, and what the head makes of them."
+    ),
 ]
 Minutes = Annotated[
     float | None,
-    typer.Option(help="Train for so long instead; exactly repeatable with --steps alone."),
+    typer.Option(
+        help="Train for so long in place of --steps; only steps give exactly the same again."
+    ),
 ]
 HeldOut = Annotated[int, typer.Option(min=0, help="Images kept for measuring, never trained on.")]
 MeasureSteps = Annotated[
     int, typer.Option(min=0, help="Steps between measurements on them; 0 for the last alone.")
 ]
-CheckpointMinutes = Annotated[float, typer.Option(help="Between checkpoints.")]
+CheckpointMinutes = Annotated[float, typer.Option(help="Minutes between checkpoints.")]
 
 
 def require_one_length(steps: int | None, minutes: float | None) -> None:

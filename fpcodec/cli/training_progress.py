@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from fpcodec.cli.output import note
+from fpcodec.cli.output import has_screen, note
 from fpcodec.training.held_out import Measured
 from fpcodec.training.watch import StepReport, Watcher
 
@@ -26,7 +26,7 @@ def progress_bars() -> Progress:
     return progress.Progress(
         progress.TextColumn("{task.description}"), progress.BarColumn(bar_width=20),
         progress.TaskProgressColumn(), progress.TextColumn("{task.fields[says]}"),
-        console=console, disable=not console.is_terminal,
+        console=console, disable=not has_screen(console),
     )  # fmt: skip
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import platform
-import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from fpcodec import __version__
+from fpcodec.build import commit
 
 PACKAGES = ("numpy", "onnxruntime", "constriction", "pillow")
 OPTIONAL = ("torch", "torchvision", "detectron2", "faster-coco-eval", "pyjpegxl", "av")
@@ -23,8 +22,7 @@ class Environment:
 
     Attributes:
         command: The command that made it, or None.
-        git_sha: Commit of the checkout the package lies in, with ``+`` where files differ from
-            it; None outside a checkout.
+        git_sha: The commit, with ``+`` where files differ from it; None where it is not known.
         packages: Package name to version; None for one that is not installed.
         cpu_model: The processor's name.
         threads: Threads given to the networks; None for the runtime's default.
@@ -45,7 +43,7 @@ class Environment:
             **{name: _version(name) for name in PACKAGES},
             **{name: version for name, version in optional.items() if version is not None},
         }
-        return cls(command, _git_sha(Path(__file__).parent), versions, _cpu_model(), threads)
+        return cls(command, commit(), versions, _cpu_model(), threads)
 
 
 def _version(package: str) -> str | None:
@@ -53,33 +51,6 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _git_sha(folder: Path) -> str | None:
-    sha = _git(folder, "rev-parse", "HEAD")
-    if not sha:
-        return None
-    # An installed package may lie inside some other project's checkout: then the commit says
-    # nothing about this code.
-    if not _git(folder, "ls-files", Path(__file__).name):
-        return None
-    return sha + ("+" if _git(folder, "status", "--porcelain", "--", str(folder.parent)) else "")
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    """Output of a git command in a folder; None where git or the checkout is missing."""
-    git = shutil.which("git")
-    if git is None:
-        return None
-    command = [git, "-C", str(folder), *arguments]
-    try:
-        # Fixed arguments and git's absolute path: nothing here comes from outside.
-        done = subprocess.run(  # noqa: S603
-            command, capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
 
 
 def _cpu_model() -> str:
