@@ -79,8 +79,8 @@ def detect_once(out: Path) -> None:
     serve = [x.replace(ADDRESS, "127.0.0.1:0") for x in serve]  # the usual port may be taken
     print(f"$ {shlex.join(serve)} &", flush=True)
     server = subprocess.Popen(  # noqa: S603
-        [*words(serve), "--stop-with-stdin"], env=environment(), text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        [*words(serve), "--log-level", "warning", "--stop-with-stdin"], env=environment(),
+        text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
     try:
         said = (server.stdout.readline() if server.stdout else "").split()
