@@ -112,16 +112,21 @@ def draw_detections(
     detections: Detections,
     labels: Sequence[str] = (),
     min_score: float = 0.3,
+    scale: float = 1.0,
+    confirmed: npt.NDArray[np.bool_] | None = None,
 ) -> Image.Image:
     """Draw boxes on an image of its own size.
 
     Args:
         image: Shape (H, W, 3), uint8, RGB.
-        detections: Boxes in pixels of the image.
+        detections: Boxes in pixels of the image, or of one that is ``scale`` times smaller.
         labels: Class names; an index without a name is drawn as a number.
         min_score: Boxes below are left out.
+        scale: Pixels of the image per pixel of the boxes.
+        confirmed: Shape (N,), bool: False for the boxes to draw dashed; None draws all solid.
     """
-    return _draw_panel(Image.fromarray(image), Panel("", detections), labels, 1.0, min_score)
+    panel = Panel("", detections, confirmed)
+    return _draw_panel(Image.fromarray(image), panel, labels, scale, min_score)
 
 
 def _draw_panel(

@@ -26,6 +26,7 @@ from fpcodec.cli.profiles import profiles
 from fpcodec.cli.serve import serve
 from fpcodec.cli.sweep import sweep
 from fpcodec.cli.train import train
+from fpcodec.cli.ui import ui
 from fpcodec.errors import FpcodecError
 
 USAGE_EXIT = 2
@@ -87,7 +88,7 @@ app = typer.Typer(
 )
 for command in (
     demo, serve, detect, edge, encode, decode, inspect, calibrate, train, distill, sweep, plan,
-    explain, drift,
+    explain, drift, ui,
 ):  # fmt: skip
     app.command()(command)
 app.command("eval")(evaluate)

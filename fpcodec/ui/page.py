@@ -1,0 +1,262 @@
+"""The page's layout, and what happens when something on it is used."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import numpy.typing as npt
+
+from fpcodec.errors import FpcodecError, InputError
+from fpcodec.ui.controls import Controls
+from fpcodec.ui.inputs import CLIP_SUFFIXES, SCENES, Picked, scene
+from fpcodec.ui.rivals import FILES
+from fpcodec.ui.visit import PARTS, WELCOME, Studio, Visit, failure, message, told
+
+_log = logging.getLogger(__name__)
+
+_SESSION_S = 1800
+_KEPT_SCENES = len(SCENES)
+
+_ANNOUNCE = """
+const live = document.createElement('div');
+live.setAttribute('role', 'status');
+live.className = 'fpc-live';
+document.body.append(live);
+const tell = () => { live.textContent = element.innerText; };
+watch('value', tell);
+"""
+"""A region that stays while the line in it changes: what screen readers wait for."""
+
+_CHOOSE = """
+element.addEventListener('click', (event) => {
+  const box = event.target.closest('button.box');
+  if (box) trigger('select', {side: box.dataset.side, index: box.dataset.index});
+});
+"""
+
+
+class Page:
+    """The page over one studio.
+
+    Args:
+        studio: Does the work.
+        status: HTML of a server that the page stands beside; the page then takes no uploads.
+    """
+
+    def __init__(self, studio: Studio, status: Callable[[], str] | None = None) -> None:
+        self._studio, self._status = studio, status
+        self._scene = lru_cache(_KEPT_SCENES)(lambda name: studio.open(name, scene(name)).subject)
+
+    def blocks(self) -> Any:
+        """Everything, laid out and wired."""
+        title = f"fpcodec: {self._studio.profile.name}"
+        with gr.Blocks(
+            analytics_enabled=False, title=title, delete_cache=(600, 3600), fill_width=True
+        ) as blocks:
+            gr.HTML(_INTRODUCTION + self._studio.heading())
+            if self._status is not None:
+                server = gr.HTML(self._status())
+                gr.Timer(3.0).tick(
+                    self._status, None, server, show_progress="hidden", api_visibility="private"
+                )
+            self._visit = gr.State(None, time_to_live=_SESSION_S)
+            with gr.Row(elem_classes="fpc-columns"):
+                with gr.Column(scale=1, min_width=300, elem_classes="fpc-side"):
+                    self._lay_out_sources()
+                    with gr.Group():
+                        self._controls = Controls.lay_out(self._studio.profile)
+                with gr.Column(scale=3, min_width=320):
+                    self._lay_out_results()
+            self._wire(blocks)
+        return blocks
+
+    def _lay_out_sources(self) -> None:
+        with gr.Tabs():
+            with gr.Tab("Scene"):
+                self._scenes = gr.Dropdown(
+                    list(SCENES),
+                    value=next(iter(SCENES)),
+                    label="Generated scene",
+                    filterable=False,
+                )
+            if self._status is None:
+                with gr.Tab("File"):
+                    self._file = gr.File(
+                        label="Picture or clip, at most 64 MB", height=140, elem_id="fpc-file",
+                        file_types=["image", *CLIP_SUFFIXES],
+                    )  # fmt: skip
+                with gr.Tab("Camera"):
+                    self._camera = gr.Image(
+                        sources=["webcam"], type="numpy", label="Camera", height=240
+                    )
+        self._frame = gr.Slider(
+            0, 1, 0, step=1, label="Frame of the clip", visible=False, elem_id="fpc-frame"
+        )
+        self._picked = gr.State(None)
+
+    def _lay_out_results(self) -> None:
+        first = self._studio.first_parts()
+        self._message = gr.HTML(message(WELCOME), js_on_load=_ANNOUNCE, elem_id="fpc-message")
+        self._parts = {}
+        for name in ("summary", "boxes"):
+            script = _CHOOSE if name == "boxes" else None
+            self._parts[name] = gr.HTML(first[name], js_on_load=script, elem_id=f"fpc-{name}")
+        with gr.Row():
+            for name in ("bytes", "curve"):
+                with gr.Column(min_width=320):
+                    self._parts[name] = gr.HTML(first[name], elem_id=f"fpc-{name}")
+        with gr.Row():
+            with gr.Column(min_width=320):
+                self._parts["bits"] = gr.HTML(first["bits"], elem_id="fpc-bits")
+            with gr.Column(min_width=320):
+                gr.HTML('<h2 class="fpc">Why one box was found</h2>')
+                self._box = gr.Dropdown(
+                    [], label="Box to explain by ODAM", filterable=False, elem_id="fpc-box",
+                    info="Or choose a box in the pictures above.",
+                )  # fmt: skip
+                self._reasons = gr.HTML(_NO_REASONS, elem_id="fpc-reasons")
+        self._parts["levels"] = gr.HTML(first["levels"], elem_id="fpc-levels")
+
+    @property
+    def _outputs(self) -> list[Any]:
+        """What an operating point changes, in the order of ``_drawn``."""
+        return [self._message, *(self._parts[name] for name in PARTS), self._box, self._reasons]
+
+    def _wire(self, blocks: gr.Blocks) -> None:
+        quiet: dict[str, Any] = {
+            "api_visibility": "private", "concurrency_id": "work", "concurrency_limit": 1,
+        }  # fmt: skip
+        controls = self._controls.all
+        taken = [self._visit, self._picked, self._frame]
+
+        def then_draw(event: Any) -> None:
+            drawn = event.then(
+                self._draw, [self._visit, *controls], self._outputs,
+                show_progress="minimal", show_progress_on=self._parts["boxes"], **quiet,
+            )  # fmt: skip
+            drawn.then(self._compare, self._visit, self._parts["bytes"],
+                       show_progress="minimal", **quiet)  # fmt: skip
+
+        opening = {"show_progress": "minimal", "show_progress_on": self._message, **quiet}
+        then_draw(gr.on(
+            [blocks.load, self._scenes.input], self._open_scene, self._scenes,
+            [self._message, *taken], **opening,
+        ))  # fmt: skip
+        if self._status is None:
+            then_draw(self._file.upload(
+                self._open_file, self._file, [self._message, *taken], **opening
+            ))  # fmt: skip
+            then_draw(self._frame.release(
+                self._open_frame, [self._picked, self._frame], [self._message, self._visit],
+                **opening,
+            ))  # fmt: skip
+            then_draw(self._camera.input(
+                self._open_camera, self._camera, [self._message, *taken], **opening
+            ))  # fmt: skip
+        gr.on(
+            [control.input for control in controls], self._draw, [self._visit, *controls],
+            self._outputs, trigger_mode="always_last", show_progress="minimal",
+            show_progress_on=self._message, **quiet,
+        )  # fmt: skip
+        self._parts["boxes"].select(
+            _chosen, None, self._box, show_progress="hidden", queue=False, api_visibility="private"
+        )
+        self._box.change(
+            self._explain, [self._visit, self._box], [self._message, self._reasons],
+            show_progress="full", show_progress_on=self._reasons, trigger_mode="always_last",
+            **quiet,
+        )  # fmt: skip
+
+    def _open_scene(self, name: str) -> list[Any]:
+        return self._opened(lambda: Visit(self._scene(name)), None)
+
+    def _open_file(self, path: str) -> list[Any]:
+        try:
+            picked = Picked.of(path)
+        except FpcodecError as error:
+            return [failure(error), *[gr.skip()] * 3]
+        return self._opened(lambda: self._studio.open(picked.name, picked.load()), picked)
+
+    def _open_frame(self, picked: Picked | None, frame: float) -> list[Any]:
+        if picked is None:
+            return [gr.skip()] * 2
+        name = f"{picked.name}, frame {int(frame)}"
+        return self._opened(lambda: self._studio.open(name, picked.load(int(frame))), picked)[:2]
+
+    def _open_camera(self, image: npt.NDArray[np.uint8] | None) -> list[Any]:
+        if image is None:
+            return [gr.skip()] * 4
+        pixels = np.ascontiguousarray(image)
+        return self._opened(lambda: self._studio.open("Camera", pixels), None)
+
+    def _opened(self, visit: Callable[[], Visit], picked: Picked | None) -> list[Any]:
+        """Message, visit, clip and frame slider; a failure leaves what was there."""
+        found, problem = _tried(visit)
+        if found is None:
+            return [problem, *[gr.skip()] * 3]
+        is_clip = picked is not None and picked.frames > 1
+        last = picked.frames - 1 if is_clip and picked is not None else 1
+        return [gr.skip(), found, picked, gr.update(visible=is_clip, maximum=last, value=0)]
+
+    def _draw(self, visit: Visit | None, *values: Any) -> list[Any]:
+        nothing = [gr.skip()] * len(self._outputs)
+        if visit is None:
+            return nothing
+        parts, problem = _tried(lambda: self._studio.draw(visit, Controls.read(*values)))
+        if parts is None:
+            return [problem, *nothing[1:]]
+        boxes = gr.update(choices=self._studio.choices(visit), value=None)
+        return [told(visit), *(parts[name] for name in PARTS), boxes, _NO_REASONS]
+
+    def _compare(
+        self,
+        visit: Visit | None,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Any:
+        if visit is None:
+            return gr.skip()
+        _, problem = _tried(lambda: list(_shown(self._studio.compare(visit), progress)))
+        return problem or self._studio.bytes_of(visit)
+
+    def _explain(self, visit: Visit | None, key: str | None) -> list[Any]:
+        if visit is None or key is None:
+            return [gr.skip()] * 2
+        html, problem = _tried(lambda: self._studio.explain(visit, key))
+        return [gr.skip(), html or problem]
+
+
+def _shown(steps: Iterator[int], progress: gr.Progress) -> Iterator[int]:
+    for done in steps:
+        progress((done, FILES), desc="Measuring pictures", unit="files")
+        yield done
+
+
+def _chosen(event: gr.EventData) -> str:
+    """The key of the box that was chosen in a picture."""
+    data = event._data or {}
+    return f"{data.get('side')}:{data.get('index')}"
+
+
+def _tried(work: Callable[[], Any]) -> tuple[Any, str]:
+    """What work gives, or None and the line that says why not."""
+    try:
+        return work(), ""
+    except FpcodecError as error:
+        return None, failure(error)
+    except Exception:
+        _log.exception("an answer could not be made")
+        problem = InputError("this could not be done; the page's log says why. Try another picture")
+        return None, failure(problem)
+
+
+_NO_REASONS = '<p class="fpc soft">No box is chosen.</p>'
+
+_INTRODUCTION = """<header class="fpc"><h1>What crosses the link</h1>
+<p>The edge runs a detector's first half and sends its feature pyramid; the server recovers what was
+not sent and finds the boxes. Move the controls and see what that costs and what it changes.</p>
+</header>"""
