@@ -48,9 +48,10 @@ class Controls:
             info="longest frame; the finest levels are left out where there is no room",
         )  # fmt: skip
         levels = gr.Radio(
-            [("All", "all"), ("Auto: for what was found before", "auto"),
+            [("All", "all"), ("Auto", "auto"),
              ("For object sizes", "scales")],
             value="all", label="Levels to send",
+            info="Auto: those of the object sizes that a full frame of this picture showed",
         )  # fmt: skip
         scales = gr.CheckboxGroup(
             [(_scale_label(profile, scale), scale) for scale in SCALES], value=["large"],

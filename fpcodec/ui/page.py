@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -114,7 +114,7 @@ class Page:
             with gr.Column(min_width=320):
                 self._parts["bits"] = gr.HTML(first["bits"], elem_id="fpc-bits")
             with gr.Column(min_width=320):
-                gr.HTML('<h2 class="fpc">Why one box was found</h2>')
+                gr.HTML('<h2 class="fpc" id="reasons-title">Why one box was found</h2>')
                 self._box = gr.Dropdown(
                     [], label="Box to explain by ODAM", filterable=False, elem_id="fpc-box",
                     info="Or choose a box in the pictures above.",
@@ -131,79 +131,80 @@ class Page:
         quiet: dict[str, Any] = {
             "api_visibility": "private", "concurrency_id": "work", "concurrency_limit": 1,
         }  # fmt: skip
+        working = {**quiet, "show_progress": "minimal", "show_progress_on": self._message}
         controls = self._controls.all
-        taken = [self._visit, self._picked, self._frame]
-
-        def then_draw(event: Any) -> None:
-            drawn = event.then(
-                self._draw, [self._visit, *controls], self._outputs,
-                show_progress="minimal", show_progress_on=self._parts["boxes"], **quiet,
-            )  # fmt: skip
-            drawn.then(self._compare, self._visit, self._parts["bytes"],
-                       show_progress="minimal", **quiet)  # fmt: skip
-
-        opening = {"show_progress": "minimal", "show_progress_on": self._message, **quiet}
-        then_draw(gr.on(
-            [blocks.load, self._scenes.input], self._open_scene, self._scenes,
-            [self._message, *taken], **opening,
-        ))  # fmt: skip
+        taken = [*self._outputs, self._visit, self._picked, self._frame]
+        events = [
+            gr.on([blocks.load, self._scenes.input], self._open_scene, [self._scenes, *controls],
+                  taken, **working)
+        ]  # fmt: skip
         if self._status is None:
-            then_draw(self._file.upload(
-                self._open_file, self._file, [self._message, *taken], **opening
-            ))  # fmt: skip
-            then_draw(self._frame.release(
-                self._open_frame, [self._picked, self._frame], [self._message, self._visit],
-                **opening,
-            ))  # fmt: skip
-            then_draw(self._camera.input(
-                self._open_camera, self._camera, [self._message, *taken], **opening
-            ))  # fmt: skip
+            events += [
+                self._file.upload(
+                    self._open_file, [self._file, *controls], [*taken, self._file], **working
+                ),
+                self._frame.release(
+                    self._open_frame, [self._picked, self._frame, *controls], taken, **working
+                ),
+                self._camera.input(
+                    self._open_camera, [self._camera, *controls], taken, **working
+                ),
+            ]  # fmt: skip
+        for event in events:
+            event.then(
+                self._compare, self._visit, self._parts["bytes"], show_progress="minimal", **quiet
+            )
         gr.on(
             [control.input for control in controls], self._draw, [self._visit, *controls],
-            self._outputs, trigger_mode="always_last", show_progress="minimal",
-            show_progress_on=self._message, **quiet,
+            self._outputs, trigger_mode="always_last", **working,
         )  # fmt: skip
         self._parts["boxes"].select(
             _chosen, None, self._box, show_progress="hidden", queue=False, api_visibility="private"
         )
         self._box.change(
-            self._explain, [self._visit, self._box], [self._message, self._reasons],
-            show_progress="full", show_progress_on=self._reasons, trigger_mode="always_last",
-            **quiet,
+            self._explain, [self._visit, self._box], self._reasons, show_progress="full",
+            trigger_mode="always_last", **quiet,
         )  # fmt: skip
 
-    def _open_scene(self, name: str) -> list[Any]:
-        return self._opened(lambda: Visit(self._scene(name)), None)
+    def _open_scene(self, name: str, *values: Any) -> list[Any]:
+        return self._opened(lambda: Visit(self._scene(name)), values)
 
-    def _open_file(self, path: str) -> list[Any]:
-        try:
-            picked = Picked.of(path)
-        except FpcodecError as error:
-            return [failure(error), *[gr.skip()] * 3]
-        return self._opened(lambda: self._studio.open(picked.name, picked.load()), picked)
-
-    def _open_frame(self, picked: Picked | None, frame: float) -> list[Any]:
+    def _open_file(self, path: str, *values: Any) -> list[Any]:
+        picked, problem = _tried(lambda: Picked.of(path))
         if picked is None:
-            return [gr.skip()] * 2
-        name = f"{picked.name}, frame {int(frame)}"
-        return self._opened(lambda: self._studio.open(name, picked.load(int(frame))), picked)[:2]
+            return [problem, *[gr.skip()] * (len(self._outputs) + 2), None]
+        return [*self._opened(lambda: self._clip(picked, 0), values, picked), None]
 
-    def _open_camera(self, image: npt.NDArray[np.uint8] | None) -> list[Any]:
+    def _open_frame(self, picked: Picked | None, frame: float, *values: Any) -> list[Any]:
+        if picked is None:
+            return [gr.skip()] * (len(self._outputs) + 3)
+        opened = self._opened(lambda: self._clip(picked, int(frame)), values, picked)
+        return [*opened[:-1], gr.skip()]
+
+    def _open_camera(self, image: npt.NDArray[np.uint8] | None, *values: Any) -> list[Any]:
         if image is None:
-            return [gr.skip()] * 4
-        pixels = np.ascontiguousarray(image)
-        return self._opened(lambda: self._studio.open("Camera", pixels), None)
+            return [gr.skip()] * (len(self._outputs) + 3)
+        return self._opened(
+            lambda: self._studio.open("Camera", np.ascontiguousarray(image)), values
+        )
 
-    def _opened(self, visit: Callable[[], Visit], picked: Picked | None) -> list[Any]:
-        """Message, visit, clip and frame slider; a failure leaves what was there."""
+    def _clip(self, picked: Picked, frame: int) -> Visit:
+        name = picked.name if picked.frames == 1 else f"{picked.name}, frame {frame}"
+        return self._studio.open(name, picked.load(frame))
+
+    def _opened(
+        self, visit: Callable[[], Visit], values: Sequence[Any], picked: Picked | None = None
+    ) -> list[Any]:
+        """What is drawn of a picture, its visit, clip and frame slider; a failure leaves all."""
         found, problem = _tried(visit)
         if found is None:
-            return [problem, *[gr.skip()] * 3]
-        is_clip = picked is not None and picked.frames > 1
-        last = picked.frames - 1 if is_clip and picked is not None else 1
-        return [gr.skip(), found, picked, gr.update(visible=is_clip, maximum=last, value=0)]
+            return [problem, *[gr.skip()] * (len(self._outputs) + 2)]
+        last = 0 if picked is None else picked.frames - 1
+        slider = gr.update(visible=last > 0, maximum=max(last, 1), value=0)
+        return [*self._draw(found, *values), found, picked, slider]
 
     def _draw(self, visit: Visit | None, *values: Any) -> list[Any]:
+        """The outputs of a picture at the controls' operating point."""
         nothing = [gr.skip()] * len(self._outputs)
         if visit is None:
             return nothing
@@ -223,11 +224,17 @@ class Page:
         _, problem = _tried(lambda: list(_shown(self._studio.compare(visit), progress)))
         return problem or self._studio.bytes_of(visit)
 
-    def _explain(self, visit: Visit | None, key: str | None) -> list[Any]:
+    def _explain(
+        self,
+        visit: Visit | None,
+        key: str | None,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Any:
         if visit is None or key is None:
-            return [gr.skip()] * 2
+            return gr.skip()
+        progress(0, desc="Taking gradients; the first time torch is loaded")
         html, problem = _tried(lambda: self._studio.explain(visit, key))
-        return [gr.skip(), html or problem]
+        return html or problem
 
 
 def _shown(steps: Iterator[int], progress: gr.Progress) -> Iterator[int]:

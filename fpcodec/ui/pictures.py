@@ -18,6 +18,11 @@ from fpcodec.ui.rivals import MIN_SCORE
 from fpcodec.ui.workbench import LevelReport, Reasons, Result, Subject
 
 SIDES = ("unsplit", "split")
+_REASON_TEXTS = (
+    ("ODAM heat map over the whole picture", "the places it owes its score and its edges to"),
+    ("The same heat map, closer to the box", "the same, closer"),
+)
+_HOTTEST_PERCENTILE = 99
 _BLOCK = 16  # pixels a side of the network's input, for the unit of the heat map
 
 
@@ -115,14 +120,17 @@ def _level_card(level: LevelReport, spec: PyramidSpec) -> str:
 def bits_part(subject: Subject, result: Result) -> str:
     """Where in the picture the bits went."""
     bits = result.bits_per_pixel
-    top = float(bits.max())
-    heat = bits / top if top else bits
+    # A few hot cells would leave all others dark.
+    top = float(np.percentile(bits, _HOTTEST_PERCENTILE))
+    heat = np.clip(bits / top, 0, 1) if top else bits
     order = np.sort(bits, axis=None)[::-1]
     half = int(np.searchsorted(np.cumsum(order, dtype=np.float64), order.sum(dtype=np.float64) / 2))
     inside = _share_inside(bits, result.found, subject.scale)
     words = f"Half of the bits went to {(half + 1) / bits.size:.0%} of the picture"
     words += f", {inside:.0%} of all into boxes that were found." if inside is not None else "."
-    legend = _legend("bits per 16 × 16 pixels of the network's input", top * _BLOCK**2)
+    legend = _legend(
+        "bits per 16 × 16 pixels of the network's input, the last or more", top * _BLOCK**2
+    )
     figure = image(blend(subject.shown, heat), f"Heat map of the bits over the picture. {words}")
     content = f"<figure>{figure}<figcaption>{text(words)}</figcaption></figure>{legend}"
     return section("bits", "Where the bits went", content)
@@ -151,15 +159,15 @@ def reasons_part(
     )
     whole = Tile(blend(subject.shown, reasons.heat), [shown_box])
     near = closer(whole)
+    # Of a box that fills the picture there is nothing closer.
+    tiles = [whole] if near.image.shape == whole.image.shape else [whole, near]
     pictures = "".join(
         f"<figure>{image(_outlined(tile), alt)}<figcaption>{title}</figcaption></figure>"
-        for tile, alt, title in (
-            (whole, f"ODAM heat map: {words}", "the places it owes its score and its edges to"),
-            (near, "The same heat map, closer to the box", "the same, closer"),
-        )
+        for tile, (alt, title) in zip(tiles, _REASON_TEXTS, strict=False)
     )
     legend = _legend("part in it, of the greatest", None)
-    return f'<p>{text(words)}</p><div class="two">{pictures}</div>{legend}'
+    content = f'<p>{text(words)}</p><div class="two near">{pictures}</div>{legend}'
+    return f'<div class="fpc">{content}</div>'
 
 
 def _outlined(tile: Tile) -> npt.NDArray[np.uint8]:
@@ -177,7 +185,7 @@ def _outlined(tile: Tile) -> npt.NDArray[np.uint8]:
 def _legend(meaning: str, top: float | None) -> str:
     steps = "".join(
         f'<li><span class="patch" style="background:{css_colour(heat_colour(x))}"></span>'
-        f"{f'{x * top:.0f}' if top is not None else f'{x:.0%}'}</li>"
+        f"{f'{x:.0%}' if top is None else f'{x * top:.0f}'}</li>"
         for x in (0.25, 0.5, 0.75, 1.0)
     )
     return f'<p class="soft legend">{text(meaning)}:</p><ul class="legend">{steps}</ul>'

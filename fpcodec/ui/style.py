@@ -18,8 +18,10 @@ CSS = """
 .fpc .soft,.fpc.soft{color:var(--fpc-soft);font-size:.86rem}
 .fpc figure{margin:0}
 .fpc figcaption{color:var(--fpc-ink);font-size:.9rem;margin:0 0 .35rem}
+.fpc img+figcaption{margin:.35rem 0 0}
 .fpc img{display:block;width:100%;height:auto;border-radius:4px}
 .fpc .two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(17rem,100%),1fr));gap:1rem}
+.fpc .two.near{grid-template-columns:repeat(auto-fit,minmax(min(11rem,100%),1fr))}
 .fpc .over{position:relative}
 .fpc .over .box{position:absolute;background:transparent;border:0;padding:0;cursor:pointer;
 min-width:10px;min-height:10px;border-radius:2px}
@@ -31,12 +33,12 @@ padding:.5rem .8rem;border-radius:4px;margin:0}
 .fpc.message.error b{color:var(--fpc-bad)}
 .fpc-live{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 .fpc .hidden{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
-.fpc .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(10.5rem,100%),1fr));
-gap:.7rem;margin:0}
+.fpc .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(8.6rem,100%),1fr));
+gap:.6rem;margin:0}
 .fpc .fact{background:var(--fpc-card);border-radius:6px;padding:.55rem .8rem}
 .fpc .fact dt{color:var(--fpc-soft);font-size:.84rem}
 .fpc .fact dd{margin:0}
-.fpc .fact b{display:block;font-size:1.5rem;line-height:1.25;font-weight:650}
+.fpc .fact b{display:block;font-size:1.4rem;line-height:1.25;font-weight:650}
 .fpc .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(14rem,100%),1fr));
 gap:.8rem;list-style:none;margin:0;padding:0}
 .fpc .card{background:var(--fpc-card);border-radius:6px;padding:.6rem .8rem;
@@ -55,6 +57,7 @@ font-size:.86rem;color:var(--fpc-ink)}
 .fpc ul.legend li{margin:0;color:var(--fpc-ink)}
 .fpc ul.legend svg{display:inline-block;vertical-align:-3px;margin-right:.3em}
 .fpc p.legend{margin-bottom:0}
+.fpc table,.fpc tr,.fpc thead{border:0}
 .fpc table{border-collapse:collapse;width:100%;font-size:.88rem;font-variant-numeric:tabular-nums}
 .fpc caption{text-align:left;font-weight:600;padding:.2rem 0;color:var(--fpc-ink)}
 .fpc th,.fpc td{border:0;border-bottom:1px solid var(--fpc-rule);padding:.3rem .5rem .3rem 0;

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -97,7 +99,10 @@ def run(page: Page, bound: socket.socket, ready: Callable[[], None], *, uploads:
             _application(page, uploads=uploads), log_level="warning", access_log=False,
             timeout_graceful_shutdown=2, server_header=False,
         )  # fmt: skip
-        with contextlib.suppress(KeyboardInterrupt):
+        # Uvicorn hands a signal on once it has stopped: the process then ends as asked, with 0.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: sys.exit(0))
+        with contextlib.suppress(SystemExit):
             Server(config).run([bound])
 
 
@@ -122,7 +127,12 @@ def _application(page: Page, *, uploads: bool) -> Any:
     font = ("system-ui", "sans-serif")
     theme = gr.themes.Default(
         primary_hue=gr.themes.colors.blue, font=font, font_mono=("ui-monospace", "monospace")
-    )
+    ).set(
+        # Lighter ones are too faint to read.
+        body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300",
+        color_accent="*primary_700",
+    )  # fmt: skip
     return gr.mount_gradio_app(
         outer, blocks, "/", footer_links=[], run_history=False, show_error=False,
         max_file_size=MAX_UPLOAD_BYTES, ssr_mode=False, mcp_server=False, pwa=False,
