@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,9 @@ def ui(
         ),
     ] = None,
     threads: Threads = None,
+    beside_server: Annotated[
+        bool, typer.Option("--beside-server", hidden=True, help="Status lines come on stdin.")
+    ] = False,
     tls: Tls = False,
     tls_ca: TlsCa = None,
     tls_cert: TlsCert = None,
@@ -72,8 +76,11 @@ def ui(
     Example:  fpcodec ui --profile my-profile --port 7860
     """
     quiet_grpc()
+    from fpcodec.ui.server_status import ServerStatus, step_back
     from fpcodec.ui.web import listening, require_gradio
 
+    if beside_server:
+        step_back()
     loaded = open_profile(profile)
     curve = _curve(loaded, results)
     security = channel_security(
@@ -97,9 +104,14 @@ def ui(
         from fpcodec.ui.web import run
         from fpcodec.ui.workbench import Workbench
 
+        status = None
+        if beside_server:
+            status = ServerStatus(sys.stdin, loaded.stream_id)
+            status.follow()
         studio = Studio(Workbench(loaded, threads=threads, infer=infer), curve)
+        page = Page(studio, None if status is None else status.html)
         url = _url(host, bound.getsockname()[1])
-        run(Page(studio), bound, _announce(url, open_browser), uploads=True)
+        run(page, bound, _announce(url, open_browser), uploads=not beside_server)
 
 
 def _curve(profile: Profile, results: Path | None) -> ProfileCurve | None:

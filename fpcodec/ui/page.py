@@ -21,6 +21,7 @@ _log = logging.getLogger(__name__)
 
 _SESSION_S = 1800
 _KEPT_SCENES = len(SCENES)
+_STATUS_S = 3.0
 
 _ANNOUNCE = """
 const live = document.createElement('div');
@@ -45,10 +46,11 @@ class Page:
 
     Args:
         studio: Does the work.
-        status: HTML of a server that the page stands beside; the page then takes no uploads.
+        status: What is said of a server that the page stands beside, a line and tables; the page
+            then takes no uploads.
     """
 
-    def __init__(self, studio: Studio, status: Callable[[], str] | None = None) -> None:
+    def __init__(self, studio: Studio, status: Callable[[], tuple[str, str]] | None = None) -> None:
         self._studio, self._status = studio, status
         self._scene = lru_cache(_KEPT_SCENES)(lambda name: studio.open(name, scene(name)).subject)
 
@@ -60,10 +62,7 @@ class Page:
         ) as blocks:
             gr.HTML(_INTRODUCTION + self._studio.heading())
             if self._status is not None:
-                server = gr.HTML(self._status())
-                gr.Timer(3.0).tick(
-                    self._status, None, server, show_progress="hidden", api_visibility="private"
-                )
+                self._lay_out_status(self._status)
             self._visit = gr.State(None, time_to_live=_SESSION_S)
             with gr.Row(elem_classes="fpc-columns"):
                 with gr.Column(scale=1, min_width=300, elem_classes="fpc-side"):
@@ -74,6 +73,15 @@ class Page:
                     self._lay_out_results()
             self._wire(blocks)
         return blocks
+
+    def _lay_out_status(self, status: Callable[[], tuple[str, str]]) -> None:
+        line, tables = status()
+        shown = [gr.HTML(line, elem_id="fpc-server")]
+        with gr.Accordion("More about this server", open=False):
+            shown.append(gr.HTML(tables))
+        gr.Timer(_STATUS_S).tick(
+            status, None, shown, show_progress="hidden", api_visibility="private"
+        )
 
     def _lay_out_sources(self) -> None:
         with gr.Tabs():

@@ -85,5 +85,7 @@ margin:.6rem 0 0;max-width:none}
 .fpc svg polyline.features{stroke:var(--fpc-ours)}.fpc svg circle.features{fill:var(--fpc-ours)}
 .fpc svg polyline.picture{stroke:var(--fpc-picture)}.fpc svg rect.picture{fill:var(--fpc-picture)}
 .fpc svg polyline.boxes{stroke:var(--fpc-boxes)}.fpc svg path.boxes{fill:var(--fpc-boxes)}
+.fpc.status{border:1px solid var(--fpc-rule);border-radius:6px;padding:.5rem .8rem;margin:0;
+max-width:none}
 @media(min-width:1000px){.fpc-side{position:sticky;top:.6rem;align-self:flex-start}}
 """
