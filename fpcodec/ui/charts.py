@@ -114,5 +114,6 @@ def sentence(subject: Subject, result: Result) -> str:
     agreed = result.agreed
     return (
         f"{subject.name}: {len(result.frame):,} bytes at quality {result.quality:.2f}; "
-        f"{agreed.matched} of {agreed.count_a} boxes agree. Took {result.took_ms:,.0f} ms."
+        f"{agreed.matched} boxes in common, of {agreed.count_a} unsplit and {agreed.count_b} "
+        f"split. Took {result.took_ms:,.0f} ms."
     )

@@ -11,6 +11,7 @@ import gradio as gr
 import numpy as np
 import numpy.typing as npt
 
+from fpcodec.data import CLASS_NAMES
 from fpcodec.errors import FpcodecError, InputError
 from fpcodec.ui.controls import Controls
 from fpcodec.ui.inputs import CLIP_SUFFIXES, SCENES, Picked, scene
@@ -86,12 +87,11 @@ class Page:
     def _lay_out_sources(self) -> None:
         with gr.Tabs():
             with gr.Tab("Scene"):
+                known = set(self._studio.profile.labels) <= set(CLASS_NAMES)
                 self._scenes = gr.Dropdown(
-                    list(SCENES),
-                    value=next(iter(SCENES)),
-                    label="Generated scene",
-                    filterable=False,
-                )
+                    list(SCENES), value=next(iter(SCENES)), label="Generated scene",
+                    info=None if known else _UNKNOWN_SCENES, filterable=False,
+                )  # fmt: skip
             if self._status is None:
                 with gr.Tab("File"):
                     self._file = gr.File(
@@ -268,6 +268,8 @@ def _tried(work: Callable[[], Any]) -> tuple[Any, str]:
         problem = InputError("this could not be done; the page's log says why. Try another picture")
         return None, failure(problem)
 
+
+_UNKNOWN_SCENES = "Drawn shapes, which this detector was not made for. Bring a picture of its kind."
 
 _NO_REASONS = '<p class="fpc soft">No box is chosen.</p>'
 

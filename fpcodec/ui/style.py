@@ -87,5 +87,9 @@ margin:.6rem 0 0;max-width:none}
 .fpc svg polyline.boxes{stroke:var(--fpc-boxes)}.fpc svg path.boxes{fill:var(--fpc-boxes)}
 .fpc.status{border:1px solid var(--fpc-rule);border-radius:6px;padding:.5rem .8rem;margin:0;
 max-width:none}
+/* Gradio lets the mark of a chosen one vanish under the pointer. */
+.gradio-container input[type=radio]:checked,.gradio-container input[type=checkbox]:checked{
+background-color:var(--checkbox-background-color-selected)!important;
+border-color:var(--checkbox-border-color-selected)!important}
 @media(min-width:1000px){.fpc-side{position:sticky;top:.6rem;align-self:flex-start}}
 """

@@ -95,9 +95,10 @@ def run(page: Page, bound: socket.socket, ready: Callable[[], None], *, uploads:
 
     with tempfile.TemporaryDirectory(prefix="fpcodec-ui-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
+        # At its end it would log a traceback for every page that is still open somewhere.
         config = uvicorn.Config(
-            _application(page, uploads=uploads), log_level="warning", access_log=False,
-            timeout_graceful_shutdown=2, server_header=False,
+            _application(page, uploads=uploads), log_level="critical", access_log=False,
+            timeout_graceful_shutdown=1, server_header=False,
         )  # fmt: skip
         # Uvicorn hands a signal on once it has stopped: the process then ends as asked, with 0.
         for number in (signal.SIGTERM, signal.SIGINT):
