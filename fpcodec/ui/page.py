@@ -95,7 +95,7 @@ class Page:
             if self._status is None:
                 with gr.Tab("File"):
                     self._file = gr.File(
-                        label="Picture or clip, at most 64 MB", height=140, elem_id="fpc-file",
+                        label="Picture or clip, at most 64 MB", height=180, elem_id="fpc-file",
                         file_types=["image", *CLIP_SUFFIXES],
                     )  # fmt: skip
                 with gr.Tab("Camera"):
@@ -151,8 +151,9 @@ class Page:
                 self._file.upload(
                     self._open_file, [self._file, *controls], [*taken, self._file], **working
                 ),
-                self._frame.release(
-                    self._open_frame, [self._picked, self._frame, *controls], taken, **working
+                self._frame.input(
+                    self._open_frame, [self._picked, self._frame, *controls], taken,
+                    trigger_mode="always_last", **working,
                 ),
                 self._camera.input(
                     self._open_camera, [self._camera, *controls], taken, **working

@@ -87,6 +87,7 @@ margin:.6rem 0 0;max-width:none}
 .fpc svg polyline.boxes{stroke:var(--fpc-boxes)}.fpc svg path.boxes{fill:var(--fpc-boxes)}
 .fpc.status{border:1px solid var(--fpc-rule);border-radius:6px;padding:.5rem .8rem;margin:0;
 max-width:none}
+.dark button[role=tab].selected{color:#9cc2ff!important}
 /* Gradio lets the mark of a chosen one vanish under the pointer. */
 .gradio-container input[type=radio]:checked,.gradio-container input[type=checkbox]:checked{
 background-color:var(--checkbox-background-color-selected)!important;
