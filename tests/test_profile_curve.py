@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+from script_kit import script_fixture
 
 from fpcodec import Profile
 from fpcodec.embedded import EMBEDDED, RECIPES, embedded_folder, recipe_folder
-from fpcodec.errors import ProfileError
+from fpcodec.errors import InputError, ProfileError
 from fpcodec.evaluation.profile_curve import CurvePoint, ProfileCurve, carried_curve
 from fpcodec.evaluation.results import read_rows
+
+script = script_fixture("store_curve")
 
 POINTS = (
     CurvePoint("webp q60", "webp", "picture", 900.0, 19.0),
@@ -46,3 +51,20 @@ def test_what_ships_carries_the_curve_of_its_own_stream(repository: Path, name: 
     assert curve is not None
     assert carried_curve(profile.measured) == curve
     assert ProfileCurve.of_rows(rows, bytes(32)) is None
+
+
+def test_a_curve_is_stored_in_the_profile_that_it_is_of(
+    script: Any, repository: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "profile"
+    shutil.copytree(embedded_folder("tiny"), folder)
+    manifest = json.loads((folder / "profile.json").read_text())
+    del manifest["measured"]["rate_accuracy"]
+    (folder / "profile.json").write_text(json.dumps(manifest))
+    assert carried_curve(Profile.load(folder).measured) is None
+    with pytest.raises(InputError, match="no frame"):
+        script.store(folder, repository / "benchmarks/results/bccd_learned")
+    stored = script.store(folder, repository / "benchmarks/results/tiny_learned")
+    profile = Profile.load(folder)
+    profile.verify(skip_absent=True)
+    assert carried_curve(profile.measured) == stored

@@ -22,9 +22,10 @@ from fpcodec.evaluation.profile_curve import carried_curve
 from fpcodec.ui.inputs import MAX_CLIP_FRAMES, SCENES, Picked, scene
 from fpcodec.ui.markup import image, text
 from fpcodec.ui.operating_point import OperatingPoint
+from fpcodec.ui.results import Subject
 from fpcodec.ui.rivals import FORMATS, PictureFile, choose_rivals
 from fpcodec.ui.visit import PARTS, Studio, Visit, failure, told
-from fpcodec.ui.workbench import Subject, Workbench
+from fpcodec.ui.workbench import Workbench
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +163,7 @@ def test_every_part_is_drawn_and_every_picture_has_words(studio: Studio, subject
     assert all(re.search(r'alt="[^"]{5,}"', picture) for picture in pictures)
     assert all('aria-label="' in button for button in re.findall(r"<button [^>]*>", page))
     assert "http" not in page
-    assert f"{len(visit.result.frame):,} bytes" in told(visit)  # type: ignore[union-attr]
+    assert f"{len(visit.result.frame):,} bytes" in told(visit)
     assert "When not to split" in parts["bytes"]
     assert len(studio.choices(visit)) == page.count("<button")
 
@@ -183,7 +184,7 @@ def test_a_box_that_is_not_there_is_an_error(studio: Studio, subject: Subject) -
         with pytest.raises(InputError):
             studio.explain(visit, key)
     with pytest.raises(InputError):
-        studio.explain(Visit(), "split:0")
+        studio.explain(Visit(subject), "split:0")
 
 
 def test_reasons_lie_near_their_box(studio: Studio, subject: Subject) -> None:
@@ -277,6 +278,8 @@ def test_scenes_are_known_by_name() -> None:
 
 def test_without_gradio_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gradio", None)
+    for name in ("GRADIO_ANALYTICS_ENABLED", "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_OFFLINE"):
+        monkeypatch.setenv(name, "")  # so that what the page sets ends with the test
     result = CliRunner().invoke(app, ["ui", "--port", "0", "--no-open"])
     assert result.exit_code == 2
     assert "fpcodec[ui]" in result.stderr

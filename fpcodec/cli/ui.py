@@ -35,7 +35,7 @@ _DEADLINE_S = 20.0
 def ui(
     profile: ProfileFolder = None,
     host: Annotated[
-        str, typer.Option(metavar="HOST", help="Where to listen; others see 0.0.0.0 too.")
+        str, typer.Option(metavar="HOST", help="Where to listen; 0.0.0.0 lets other machines in.")
     ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(metavar="PORT", min=0, max=65535, help="0 takes a free one.")

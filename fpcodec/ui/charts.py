@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from fpcodec.explain.figure import level_colour
 from fpcodec.pyramid import PyramidSpec
 from fpcodec.ui.markup import css_colour, section, text
+from fpcodec.ui.results import Result, Subject
 from fpcodec.ui.rivals import choose_rivals
-from fpcodec.ui.workbench import Result, Subject
 
 _TITLES = {"webp": "WebP", "jpeg": "JPEG", "avif": "AVIF"}
 

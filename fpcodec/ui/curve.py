@@ -11,7 +11,7 @@ from fpcodec.evaluation.profile_curve import CurvePoint, ProfileCurve
 from fpcodec.evaluation.report.plots import SHOWN_DROP, bytes_text
 from fpcodec.evaluation.results import pareto_hull
 from fpcodec.ui.markup import details, section, table, text
-from fpcodec.ui.workbench import Result
+from fpcodec.ui.results import Result
 
 _WIDTH, _HEIGHT = 520, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 16, 12, 46
@@ -35,7 +35,7 @@ def curve_part(
         return section("curve", title, _absent(measured))
     here = _operating_point(curve, result)
     words = f"AP on {curve.images} images, measured in one run. {_words(curve, result, here)}"
-    frame = Frame.around(curve, result)
+    axes = Axes.around(curve, result)
     rows = [
         (point.name, f"{point.mean_bytes:,.0f}", f"{point.ap:.1f}")
         for line in curve.families.values()
@@ -48,7 +48,7 @@ def curve_part(
         for kind in kinds
     )
     content = (
-        f'<figure>{_drawn(curve, frame, result, here)}</figure><ul class="legend">{legend}</ul>'
+        f'<figure>{_drawn(curve, axes, result, here)}</figure><ul class="legend">{legend}</ul>'
         f"<p>{text(words)}</p>"
         + details("The curve as a table", table("Measured", ("setting", "bytes", "AP"), rows))
     )
@@ -95,7 +95,7 @@ def _words(curve: ProfileCurve, result: Result | None, here: tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Frame:
+class Axes:
     """What the axes show.
 
     Attributes:
@@ -107,8 +107,8 @@ class Frame:
     ap_range: tuple[float, float]
 
     @classmethod
-    def around(cls, curve: ProfileCurve, result: Result | None) -> Frame:
-        """Everything that loses no more than SHOWN_DROP, and the present frame."""
+    def around(cls, curve: ProfileCurve, result: Result | None) -> Axes:
+        """Everything that loses no more than SHOWN_DROP, and the present axes."""
         aps = [point.ap for point in curve.points]
         top = max([*aps, curve.unsplit_ap or 0.0])
         low = max(min(aps), top - SHOWN_DROP)
@@ -145,25 +145,25 @@ class Frame:
 
 
 def _drawn(
-    curve: ProfileCurve, frame: Frame, result: Result | None, here: tuple[float, float] | None
+    curve: ProfileCurve, axes: Axes, result: Result | None, here: tuple[float, float] | None
 ) -> str:
-    parts = [_axes(frame)]
+    parts = [_grid(axes)]
     if curve.unsplit_ap is not None:
-        at = frame.y(curve.unsplit_ap)
+        at = axes.y(curve.unsplit_ap)
         parts.append(_rule("unsplit", _LEFT, _WIDTH - _RIGHT, at, at))
         parts.append(
             f'<text x="{_WIDTH - _RIGHT}" y="{at - 4:.1f}" text-anchor="end">'
             f"unsplit {curve.unsplit_ap:.1f}</text>"
         )
     for kind in reversed(_KINDS):
-        shown = [x for x in curve.points if x.kind == kind and x.ap >= frame.ap_range[0]]
-        parts.append(_line(kind, shown, frame))
-        parts += [_mark(kind, frame.x(point.mean_bytes), frame.y(point.ap)) for point in shown]
+        shown = [x for x in curve.points if x.kind == kind and x.ap >= axes.ap_range[0]]
+        parts.append(_line(kind, shown, axes))
+        parts += [_mark(kind, axes.x(point.mean_bytes), axes.y(point.ap)) for point in shown]
     if result is not None:
-        at = frame.x(len(result.frame))
+        at = axes.x(len(result.frame))
         parts.append(_rule("mine", at, at, _TOP, _HEIGHT - _BOTTOM))
     if here is not None:
-        x, y = frame.x(here[0]), frame.y(here[1])
+        x, y = axes.x(here[0]), axes.y(here[1])
         parts.append(f'<circle class="here" cx="{x:.1f}" cy="{y:.1f}" r="9"/>')
     return (
         f'<svg class="curve" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
@@ -172,16 +172,16 @@ def _drawn(
     )
 
 
-def _axes(frame: Frame) -> str:
+def _grid(axes: Axes) -> str:
     parts = []
     bottom = _HEIGHT - _BOTTOM
-    for size in frame.bytes_ticks:
-        x = frame.x(size)
+    for size in axes.bytes_ticks:
+        x = axes.x(size)
         parts.append(_rule("grid", x, x, _TOP, bottom))
         label = bytes_text(size)
         parts.append(f'<text x="{x:.1f}" y="{bottom + 17}" text-anchor="middle">{label}</text>')
-    for ap in frame.ap_ticks:
-        y = frame.y(ap)
+    for ap in axes.ap_ticks:
+        y = axes.y(ap)
         parts.append(_rule("grid", _LEFT, _WIDTH - _RIGHT, y, y))
         parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{ap:g}</text>')
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
@@ -192,13 +192,13 @@ def _axes(frame: Frame) -> str:
     return "".join(parts)
 
 
-def _line(kind: str, points: Sequence[CurvePoint], frame: Frame) -> str:
+def _line(kind: str, points: Sequence[CurvePoint], axes: Axes) -> str:
     """Through all points of a kind, or of pictures through those that no other beats."""
     pairs = [(point.mean_bytes, point.ap) for point in points]
     if kind == "picture":
         hull = pareto_hull((math.log(size), -ap) for size, ap in pairs)
         pairs = [(math.exp(size), -ap) for size, ap in hull]
-    text_points = " ".join(f"{frame.x(size):.1f},{frame.y(ap):.1f}" for size, ap in sorted(pairs))
+    text_points = " ".join(f"{axes.x(size):.1f},{axes.y(ap):.1f}" for size, ap in sorted(pairs))
     return f'<polyline class="{kind}" points="{text_points}"/>'
 
 

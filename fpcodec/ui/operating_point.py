@@ -43,18 +43,3 @@ class OperatingPoint:
             raise InputError(f"levels {self.levels!r} is not one of {', '.join(LEVEL_CHOICES)}")
         if self.levels == "scales" and (not self.scales or not set(self.scales) <= set(SCALES)):
             raise InputError("no object size is chosen; tick small, medium or large")
-
-    @property
-    def text(self) -> str:
-        """For people."""
-        rate = (
-            f"quality {self.quality:.2f}"
-            if self.quality is not None
-            else f"at most {self.max_bytes:,} bytes"
-        )
-        what = {
-            "all": "all levels",
-            "auto": "levels for what was found",
-            "scales": f"levels for {', '.join(self.scales)} objects",
-        }
-        return f"{rate}, {what[self.levels]}"

@@ -14,8 +14,8 @@ from fpcodec.explain.heatmaps import blend, heat_colour, in_colour
 from fpcodec.explain.metrics import energy_in_box
 from fpcodec.pyramid import Array, PyramidSpec
 from fpcodec.ui.markup import css_colour, details, image, section, table, text
+from fpcodec.ui.results import LevelReport, Reasons, Result, Subject
 from fpcodec.ui.rivals import MIN_SCORE
-from fpcodec.ui.workbench import LevelReport, Reasons, Result, Subject
 
 SIDES = ("unsplit", "split")
 _REASON_TEXTS = (

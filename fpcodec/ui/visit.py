@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
+from fpcodec.detections import Detections
 from fpcodec.detectors.base import Image
 from fpcodec.errors import FpcodecError, InputError
 from fpcodec.evaluation.profile_curve import ProfileCurve
@@ -23,7 +23,8 @@ from fpcodec.ui.pictures import (
     reasons_part,
     shown_indices,
 )
-from fpcodec.ui.workbench import Result, Subject, Workbench
+from fpcodec.ui.results import Result, Subject
+from fpcodec.ui.workbench import Workbench
 
 PARTS = ("summary", "boxes", "bytes", "levels", "bits", "curve")
 """Parts of the page that every operating point draws anew, from the top."""
@@ -36,11 +37,11 @@ class Visit:
     """A visitor's picture and its last result.
 
     Attributes:
-        subject: The picture; None before the first.
+        subject: The picture.
         result: At the last operating point; None before the first.
     """
 
-    subject: Subject | None = None
+    subject: Subject
     result: Result | None = None
 
 
@@ -71,19 +72,16 @@ class Studio:
         Returns:
             HTML of each of PARTS.
         """
-        if visit.subject is None:
-            raise InputError("there is no picture yet; choose one")
         visit.result = self.bench.run(visit.subject, point)
         return self._parts(visit.subject, visit.result)
 
     def compare(self, visit: Visit) -> Iterator[int]:
         """Measure the picture as picture files; yields how many were made."""
-        if visit.subject is not None:
-            yield from self.bench.compare(visit.subject)
+        return self.bench.compare(visit.subject)
 
     def bytes_of(self, visit: Visit) -> str:
         """The bars alone, once more."""
-        if visit.subject is None or visit.result is None:
+        if visit.result is None:
             return ""
         return bytes_part(visit.subject, visit.result, self.profile.spec)
 
@@ -113,21 +111,17 @@ class Studio:
             MissingDependency: torch is not installed.
             ModelError: The detector has no gradients.
         """
-        side, _, index = key.partition(":")
-        sides = self._sides(visit)
-        if visit.subject is None or visit.result is None or side not in sides:
-            raise InputError("there is no such box; choose one of the list")
-        found = sides[side]
-        if not index.isdigit() or int(index) not in shown_indices(found):
+        if visit.result is None or key not in [known for _, known in self.choices(visit)]:
             raise InputError("this box is not there any more; choose one of the list")
-        box = found.boxes[int(index)]
+        side, _, index = key.partition(":")
+        found, i = self._sides(visit)[side], int(index)
         pyramid = visit.subject.pyramid if side == SIDES[0] else visit.result.pyramid
-        reasons = self.bench.explain(visit.subject, pyramid, box)
-        caption = f"{side.capitalize()}: {describe(found, int(index), self.profile.labels)}"
-        return reasons_part(visit.subject, reasons, box, caption)
+        reasons = self.bench.explain(visit.subject, pyramid, found, i)
+        caption = f"{side.capitalize()}: {describe(found, i, self.profile.labels)}"
+        return reasons_part(visit.subject, reasons, found.boxes[i], caption)
 
-    def _sides(self, visit: Visit) -> dict[str, Any]:
-        if visit.subject is None or visit.result is None:
+    def _sides(self, visit: Visit) -> dict[str, Detections]:
+        if visit.result is None:
             return {}
         return dict(zip(SIDES, (visit.subject.unsplit, visit.result.found), strict=True))
 
@@ -157,7 +151,7 @@ class Studio:
 
 def told(visit: Visit) -> str:
     """The result as a sentence, for the message line."""
-    if visit.subject is None or visit.result is None:
+    if visit.result is None:
         return message(WELCOME)
     return message(sentence(visit.subject, visit.result))
 

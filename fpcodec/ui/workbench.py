@@ -4,36 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image as PillowImage
 
 from fpcodec.bitstream import chunk_bytes, frame_quality
 from fpcodec.codecs.bit_maps import bit_maps
 from fpcodec.detections import Detections
 from fpcodec.detectors.base import Image
 from fpcodec.errors import InputError
-from fpcodec.evaluation.agreement import Agreement, agreement, has_counterpart
+from fpcodec.evaluation.agreement import agreement, has_counterpart
 from fpcodec.evaluation.matching import iou_matrix, to_xywh
 from fpcodec.evaluation.rivals.boxes import pack_boxes
 from fpcodec.evaluation.ways.base import Answer
 from fpcodec.explain.heatmaps import normalised, to_image
 from fpcodec.levels import AutoLevels, scale_levels
 from fpcodec.profile import Profile
-from fpcodec.pyramid import Array, ImageGeometry, Pyramid
+from fpcodec.pyramid import Array, Pyramid
 from fpcodec.split import DEFAULT_QUALITY, ServerHalf
 from fpcodec.ui.operating_point import OperatingPoint
+from fpcodec.ui.results import LevelReport, Reasons, Result, Subject
 from fpcodec.ui.rivals import MIN_SCORE, PictureFile, picture_files
 
 if TYPE_CHECKING:
     from fpcodec.codecs.chunked import ChunkedCodec
-
-SHOWN_SIDE = 640
-"""Longer side of the pictures on the page, in pixels."""
 
 SAME_BOX_IOU = 0.7
 """Overlap from which on a box found with gradients is the one that was asked for."""
@@ -42,135 +36,8 @@ BOXES_MIN_SCORE = 0.05
 """Boxes below are not in the packet of boxes alone, as in the benchmarks."""
 
 
-@dataclass
-class Subject:
-    """One picture, with what no control changes.
-
-    Attributes:
-        name: For people.
-        image: Shape (H, W, 3), uint8, RGB.
-        pyramid: The edge's features, all coded levels.
-        unsplit: What the whole detector finds.
-        boxes_bytes: What its boxes alone take.
-        files: Picture files of it; empty until they were made.
-        seen: What a full frame's answer held, for ``auto``; None until it is needed.
-    """
-
-    name: str
-    image: Image
-    pyramid: Pyramid
-    unsplit: Detections
-    boxes_bytes: int
-    files: list[PictureFile] = field(default_factory=list)
-    seen: Detections | None = None
-
-    @cached_property
-    def shown(self) -> Image:
-        """The picture as the page shows it: its longer side has SHOWN_SIDE pixels."""
-        picture = PillowImage.fromarray(self.image)
-        return np.array(picture.resize(self.geometry.image_size, PillowImage.Resampling.BICUBIC))
-
-    @cached_property
-    def scale(self) -> float:
-        """Shown pixels per image pixel."""
-        return float(SHOWN_SIDE / max(self.image.shape[:2]))
-
-    @cached_property
-    def geometry(self) -> ImageGeometry:
-        """Of the shown picture in the network's input."""
-        height, width = self.image.shape[:2]
-        size = max(1, round(width * self.scale)), max(1, round(height * self.scale))
-        return replace(self.pyramid.geometry, image_size=size)
-
-
-@dataclass(frozen=True)
-class LevelReport:
-    """What became of one level.
-
-    Attributes:
-        name: Of the level.
-        stride: Network pixels per cell.
-        fate: ``sent``, ``recovered`` or ``derived``.
-        source: The level that it is derived from; empty for the others.
-        sent_bytes: Of its chunk; 0 where it was not sent.
-        edge: Mean activation of each cell at the edge, shape (H, W); None where the edge has none.
-        server: The same as the server sees it.
-    """
-
-    name: str
-    stride: int
-    fate: str
-    source: str
-    sent_bytes: int
-    edge: Array | None
-    server: Array
-
-
-@dataclass(frozen=True)
-class Reasons:
-    """Why a detection is what it is, by ODAM.
-
-    Attributes:
-        level: The level it came from.
-        heat: Shape (height, width) of the shown picture, in [0, 1].
-        shares: Level to its part of the score's absolute gradient; they sum to one.
-    """
-
-    level: str
-    heat: Array
-    shares: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Result:
-    """One picture at one operating point.
-
-    Attributes:
-        point: The controls.
-        frame: The ``.fpc`` frame.
-        quality: That was asked for, or found for the budget.
-        found: The split detections.
-        levels: A report on every level, finest first.
-        pyramid: The levels as the server has them.
-        geometry: Of the shown picture.
-        agreed: Agreement of the split detections with the unsplit ones.
-        split_confirmed: Per split box, whether the whole detector has it too.
-        unsplit_confirmed: Per unsplit box, whether the split detector has it too.
-        bits: Level name to bits per position, (H, W).
-        took_ms: Coding, answer, recovery and this report together.
-    """
-
-    point: OperatingPoint
-    frame: bytes
-    quality: float
-    found: Detections
-    levels: tuple[LevelReport, ...]
-    pyramid: Pyramid
-    geometry: ImageGeometry
-    agreed: Agreement
-    split_confirmed: npt.NDArray[np.bool_]
-    unsplit_confirmed: npt.NDArray[np.bool_]
-    bits: Mapping[str, Array]
-    took_ms: float
-
-    @property
-    def header_bytes(self) -> int:
-        """Bytes of the frame outside its levels."""
-        return len(self.frame) - sum(level.sent_bytes for level in self.levels)
-
-    @cached_property
-    def bits_per_pixel(self) -> Array:
-        """Bits per pixel of the network's input, over the shown picture, all levels added up."""
-        width, height = self.geometry.image_size
-        total = np.zeros((height, width), np.float32)
-        for name, bits in self.bits.items():
-            stride = self.pyramid.spec[name].stride
-            total += to_image(bits / np.float32(stride**2), self.geometry, stride)
-        return total
-
-
 class Workbench:
-    """A profile at work on pictures; one thread at a time may use it.
+    """A profile at work on pictures; comparing and explaining may each have a thread.
 
     Args:
         profile: Codec and detector, with both its halves.
@@ -235,7 +102,7 @@ class Workbench:
         sizes = chunk_bytes(frame, self.profile.spec.names)
         found = answer.detections
         return Result(
-            point, frame, frame_quality(frame) / 255, found,
+            frame, frame_quality(frame) / 255, found,
             tuple(_report(x, subject.pyramid, pyramid, sizes) for x in self.profile.spec.names),
             pyramid, subject.geometry,
             agreement(subject.unsplit, found, min_score=MIN_SCORE),
@@ -244,13 +111,14 @@ class Workbench:
             bit_maps(self._codec, frame, decoded), 1e3 * (time.perf_counter() - start),
         )  # fmt: skip
 
-    def explain(self, subject: Subject, pyramid: Pyramid, box: npt.NDArray[np.float32]) -> Reasons:
+    def explain(self, subject: Subject, pyramid: Pyramid, found: Detections, i: int) -> Reasons:
         """ODAM's map of one detection.
 
         Args:
             subject: The picture.
-            pyramid: That the detection was made from: the edge's, or the server's.
-            box: Of the detection, ``x1 y1 x2 y2`` in image pixels.
+            pyramid: That the detections were made from: the edge's, or the server's.
+            found: All that were made from it.
+            i: Which of them.
 
         Raises:
             MissingDependency: torch is not installed.
@@ -263,12 +131,14 @@ class Workbench:
         if self._predictor is None:
             self._predictor = open_predictor(self.detector)
         predictions = self._predictor(pyramid)
-        overlaps = iou_matrix(to_xywh(box[None]), to_xywh(predictions.detections.boxes))
+        again = predictions.detections
+        overlaps = iou_matrix(to_xywh(found.boxes[i : i + 1]), to_xywh(again.boxes))[0]
+        overlaps = overlaps * (again.labels == found.labels[i])
         if not overlaps.size or overlaps.max() < SAME_BOX_IOU:
-            raise InputError("this detection is not there any more; choose another")
-        found = explain(predictions, int(overlaps.argmax()))
-        heat = normalised(to_image(found.combined(), subject.geometry, found.stride))
-        return Reasons(found.level, heat, found.shares)
+            raise InputError("gradients find no such detection; choose another")
+        explanation = explain(predictions, int(overlaps.argmax()))
+        heat = to_image(explanation.combined(), subject.geometry, explanation.stride)
+        return Reasons(explanation.level, normalised(heat))
 
     def _levels(self, subject: Subject, point: OperatingPoint) -> tuple[str, ...] | None:
         """None for all: then a budget may leave the finest out."""
