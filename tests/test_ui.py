@@ -11,18 +11,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from core_kit import golden_learned, kit_profile, make_pyramid
 from typer.testing import CliRunner
 
 from fpcodec import EdgeHalf, Profile, ServerHalf, embedded_profile_path
+from fpcodec.bitstream import chunk_bytes
 from fpcodec.cli.app import app
 from fpcodec.codecs.bit_maps import bit_maps
 from fpcodec.data import generate_scene
 from fpcodec.errors import InputError, MissingDependency
 from fpcodec.evaluation.profile_curve import carried_curve
+from fpcodec.pyramid import ImageGeometry
 from fpcodec.ui.inputs import MAX_CLIP_FRAMES, SCENES, Picked, scene
 from fpcodec.ui.markup import image, text
 from fpcodec.ui.operating_point import OperatingPoint
-from fpcodec.ui.results import Subject
+from fpcodec.ui.results import SHOWN_SIDE, Subject
 from fpcodec.ui.rivals import FORMATS, PictureFile, choose_rivals
 from fpcodec.ui.visit import PARTS, Studio, Visit, failure, told
 from fpcodec.ui.workbench import Workbench
@@ -103,7 +106,7 @@ def test_bits_add_up_to_the_bytes_of_every_level(
             assert bits.shape == level.server.shape
             assert bits.min() >= 0
             assert bits.sum() == pytest.approx(8 * level.sent_bytes, rel=1e-5)
-    assert result.bits_per_pixel.shape == (640, 640)
+    assert result.bits_per_pixel.shape == (SHOWN_SIDE, SHOWN_SIDE)
     network = subject.pyramid.geometry.network_size
     spread = float(result.bits_per_pixel.mean()) * network[0] * network[1]
     assert spread == pytest.approx(8 * sum(x.sent_bytes for x in result.levels), rel=0.05)
@@ -116,6 +119,20 @@ def test_bits_lie_where_values_do(subject: Subject, profile: Profile) -> None:
     for name, bits in bit_maps(codec, frame, decoded).items():
         busy = decoded.symbols[name].any(axis=0)
         assert bits[busy].mean() > 3 * bits[~busy].mean()
+
+
+@pytest.mark.parametrize("kind", ["uniform", "pca", "learned"])
+@pytest.mark.parametrize("rate", [{"quality": 0.0}, {"quality": 1.0}, {"max_bytes": 3000}])
+def test_bits_of_every_codec_add_up(kind: str, rate: dict[str, Any]) -> None:
+    codec: Any = (golden_learned() if kind == "learned" else kit_profile(kind)).codec
+    pyramid = make_pyramid(1, codec.spec, ImageGeometry((640, 427), (384, 256), (384, 256)))
+    frame = codec.encode(pyramid, **rate)
+    maps = bit_maps(codec, frame, codec.decode(frame))
+    sizes = chunk_bytes(frame, codec.spec.names)
+    assert set(maps) == set(sizes)
+    for name, bits in maps.items():
+        assert bits.min() >= 0
+        assert bits.sum() == pytest.approx(8 * sizes[name], rel=1e-4)
 
 
 @pytest.mark.parametrize(

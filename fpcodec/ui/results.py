@@ -17,7 +17,7 @@ from fpcodec.explain.heatmaps import to_image
 from fpcodec.pyramid import Array, ImageGeometry, Pyramid
 from fpcodec.ui.rivals import PictureFile
 
-SHOWN_SIDE = 640
+SHOWN_SIDE = 512
 """Longer side of the pictures on the page, in pixels."""
 
 
