@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
@@ -141,7 +142,8 @@ def _announce(url: str, open_browser: bool) -> Callable[[], None]:
 
         print(f"{READY} {url}", flush=True)
         if open_browser:
-            webbrowser.open(url)
+            # Some browsers come back only when they are closed.
+            threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 
     return ready
 
