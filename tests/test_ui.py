@@ -22,7 +22,8 @@ from fpcodec.data import generate_scene
 from fpcodec.errors import InputError, MissingDependency
 from fpcodec.evaluation.profile_curve import carried_curve
 from fpcodec.pyramid import ImageGeometry
-from fpcodec.ui.inputs import MAX_CLIP_FRAMES, SCENES, Picked, scene
+from fpcodec.ui.clips import MAX_CLIP_FRAMES
+from fpcodec.ui.inputs import SCENES, Picked, scene
 from fpcodec.ui.markup import image, text
 from fpcodec.ui.operating_point import OperatingPoint
 from fpcodec.ui.results import SHOWN_SIDE, Subject
@@ -245,6 +246,7 @@ def png(width: int, height: int, rows: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
 WHOLE = png(64, 64, (b"\0" + bytes(range(192))) * 64)
 
 
@@ -255,6 +257,7 @@ WHOLE = png(64, 64, (b"\0" + bytes(range(192))) * 64)
         ("cut.png", WHOLE[: len(WHOLE) // 2], "is it whole"),
         ("bomb.png", png(60_000, 60_000, b""), "scale it down"),
         ("empty.webp", b"", "not an image file"),
+        ("program.png", EPS, "not an image file"),
     ],
 )
 def test_bad_pictures_are_named_without_their_folder(
@@ -268,16 +271,42 @@ def test_bad_pictures_are_named_without_their_folder(
     assert name in str(error.value)
 
 
-def test_frames_of_a_clip(tmp_path: Path) -> None:
+def write_clip(path: Path, frames: int) -> None:
+    """Frames that grow lighter by 50 each."""
     av = pytest.importorskip("av", reason="clips need the extra video")
-    path = tmp_path / "clip.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for number in range(5):
+        for number in range(frames):
             pixels = np.full((48, 64, 3), 50 * number, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
+
+
+@pytest.mark.parametrize("name", ["one.mp4", "one.mkv", "one.avi"])
+def test_a_clip_of_one_frame_is_a_clip(tmp_path: Path, name: str) -> None:
+    write_clip(tmp_path / name, 1)
+    picked = Picked.of(tmp_path / name)
+    assert picked.frames == 1
+    assert picked.load().shape == (48, 64, 3)
+
+
+def test_a_playlist_opens_no_other_file(tmp_path: Path) -> None:
+    write_clip(tmp_path / "secret.mkv", 2)
+    write_clip(tmp_path / "secret.ts", 2)
+    playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.ts\n#EXT-X-ENDLIST\n"
+    for name, content in (
+        ("list.mp4", playlist),
+        ("join.mp4", "ffconcat version 1.0\nfile secret.mkv\n"),
+    ):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(InputError, match="cannot be read as video"):
+            Picked.of(tmp_path / name)
+
+
+def test_frames_of_a_clip(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    write_clip(path, 5)
     picked = Picked.of(path)
     assert picked.frames == 5 <= MAX_CLIP_FRAMES
     means = [picked.load(number).mean() for number in (0, 2, 4, 99)]
