@@ -13,7 +13,7 @@ from fpcodec.ui.clips import count_frames, read_frame
 
 MAX_UPLOAD_BYTES = 64 * 1024 * 1024
 
-PICTURE_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
+PICTURE_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
 """Those that Pillow reads by itself: for some others it starts programs."""
 
 CLIP_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
