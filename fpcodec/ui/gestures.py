@@ -10,11 +10,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import numpy as np
-import numpy.typing as npt
 
 from fpcodec.errors import FpcodecError, InputError
 from fpcodec.ui.controls import Controls
@@ -59,13 +58,12 @@ class Gestures:
         opened = self._opened(lambda: self._clip(picked, int(frame)), values, picked)
         return [*opened[:-1], gr.skip()]
 
-    def open_camera(self, image: npt.NDArray[np.uint8] | None, *values: Any) -> list[Any]:
+    def open_camera(self, path: str | None, *values: Any) -> list[Any]:
         """What the camera took."""
-        if image is None:
+        if path is None:
             return [gr.skip()] * OPENED
-        return self._opened(
-            lambda: self._studio.open("Camera", np.ascontiguousarray(image)), values
-        )
+        taken = Picked(Path(path), "Camera")
+        return self._opened(lambda: self._clip(taken, 0), values)
 
     def _clip(self, picked: Picked, frame: int) -> Visit:
         name = picked.name if picked.frames == 1 else f"{picked.name}, frame {frame}"

@@ -90,9 +90,11 @@ class Page:
                         file_types=["image", *CLIP_SUFFIXES],
                     )  # fmt: skip
                 with gr.Tab("Camera"):
+                    # As a file, so that nothing is decoded before it was looked at.
                     self._camera = gr.Image(
-                        sources=["webcam"], type="numpy", label="Camera", height=240
-                    )
+                        sources=["webcam"], type="filepath", image_mode=None, label="Camera",
+                        height=240,
+                    )  # fmt: skip
         self._frame = gr.Slider(
             0, 1, 0, step=1, label="Frame of the clip", visible=False, elem_id="fpc-frame"
         )
