@@ -112,22 +112,21 @@ def draw_detections(
     detections: Detections,
     labels: Sequence[str] = (),
     min_score: float = 0.3,
-    scale: int = 1,
+    scale: float = 1.0,
+    confirmed: npt.NDArray[np.bool_] | None = None,
 ) -> Image.Image:
-    """Draw boxes on an image of its own size, or larger.
+    """Draw boxes on an image of its own size.
 
     Args:
         image: Shape (H, W, 3), uint8, RGB.
-        detections: Boxes in pixels of the image.
+        detections: Boxes in pixels of the image, or of one of another size, see ``scale``.
         labels: Class names; an index without a name is drawn as a number.
         min_score: Boxes below are left out.
-        scale: Factor on the image's sides, for room between the boxes of a small one.
+        scale: Pixels of the image per pixel of the boxes.
+        confirmed: Shape (N,), bool: False for the boxes to draw dashed; None draws all solid.
     """
-    picture = Image.fromarray(image)
-    if scale != 1:
-        size = (picture.width * scale, picture.height * scale)
-        picture = picture.resize(size, Image.Resampling.BICUBIC)
-    return _draw_panel(picture, Panel("", detections), labels, float(scale), min_score)
+    panel = Panel("", detections, confirmed)
+    return _draw_panel(Image.fromarray(image), panel, labels, scale, min_score)
 
 
 def _draw_panel(

@@ -25,12 +25,17 @@ _TURNS = {
 }
 
 
-def load_image(path: Path | str, max_pixels: int = MAX_IMAGE_PIXELS) -> Image:
+def load_image(
+    path: Path | str,
+    max_pixels: int = MAX_IMAGE_PIXELS,
+    formats: tuple[str, ...] | None = None,
+) -> Image:
     """Read an image file.
 
     Args:
         path: Any format Pillow reads.
         max_pixels: Largest image; checked before its pixels are decoded.
+        formats: Pillow's names of those that are read, for files of strangers; None for all.
 
     Returns:
         Shape (H, W, 3), uint8, RGB, turned upright where the file says how it was held.
@@ -43,7 +48,7 @@ def load_image(path: Path | str, max_pixels: int = MAX_IMAGE_PIXELS) -> Image:
             # Pillow warns of metadata it skips, and of large images by a limit of its own; what
             # matters here is checked below or raised.
             warnings.simplefilter("ignore")
-            with PillowImage.open(path) as picture:
+            with PillowImage.open(path, formats=formats) as picture:
                 _check_size(picture.size, path, max_pixels)
                 upright = _rgb(_upright(picture), path)
     except FileNotFoundError as error:

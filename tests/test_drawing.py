@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from fpcodec.detections import Detections
-from fpcodec.drawing import LegendRow, Panel, class_colour, draw_comparison
+from fpcodec.drawing import LegendRow, Panel, class_colour, draw_comparison, draw_detections
 
 GREY = np.full((100, 200, 3), 128, np.uint8)
 
@@ -54,6 +54,14 @@ def test_unconfirmed_boxes_have_gaps() -> None:
     dashed = draw_comparison(GREY, [Panel("a", boxes, np.array([False]))])
     share = pixels_of(dashed, class_colour(0)) / pixels_of(solid, class_colour(0))
     assert 0.3 < share < 0.9
+
+
+def test_boxes_of_a_larger_image_can_be_drawn_dashed() -> None:
+    boxes, colour = found((40, 80, 160, 180)), class_colour(0)
+    drawn = draw_detections(GREY, boxes, scale=0.5)
+    dashed = draw_detections(GREY, boxes, scale=0.5, confirmed=np.array([False]))
+    assert drawn.getpixel((50, 90)) == colour
+    assert 0 < pixels_of(dashed, colour) < pixels_of(drawn, colour)
 
 
 def test_legend_rows_make_the_picture_taller_and_wrap() -> None:

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from fpcodec.errors import InputError
-from fpcodec.explain.heatmaps import blend, centroid, heat_colour, normalised, resize, to_image
+from fpcodec.explain.heatmaps import (
+    blend,
+    centroid,
+    heat_colour,
+    in_colour,
+    normalised,
+    resize,
+    to_image,
+)
 from fpcodec.pyramid import ImageGeometry
 
 
@@ -79,6 +87,12 @@ def test_blend_shows_heat_and_leaves_the_rest_recognisable() -> None:
         blend(image[..., 0], heatmap)
     with pytest.raises(InputError, match="strength"):
         blend(image, heatmap, strength=2)
+
+
+def test_a_map_alone_has_the_colours_of_the_legend() -> None:
+    coloured = in_colour(np.asarray([[0.0, 0.3, 7.0]]))
+    assert coloured.shape == (1, 3, 3)
+    assert [tuple(pixel) for pixel in coloured[0].tolist()] == [heat_colour(x) for x in (0, 0.3, 1)]
 
 
 def test_heat_grows_lighter() -> None:

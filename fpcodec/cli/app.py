@@ -31,6 +31,7 @@ from fpcodec.cli.serve import serve
 from fpcodec.cli.sweep import sweep
 from fpcodec.cli.tensors import tensors
 from fpcodec.cli.train import train
+from fpcodec.cli.ui import ui
 from fpcodec.errors import FpcodecError, InputError
 
 USAGE_EXIT = 2
@@ -96,7 +97,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 PANELS = {
-    "Detect": (demo, serve, detect, edge, encode, decode, inspect),
+    "Detect": (demo, ui, serve, detect, edge, encode, decode, inspect),
     "Make a profile": (tensors, export, calibrate, train, distill),
     "Measure and decide": (plan, sweep, explain, drift),
 }

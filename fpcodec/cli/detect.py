@@ -134,11 +134,16 @@ def _picture_files(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
 def _draw(picture: Image, reply: InferReply, labels: Sequence[str], file: Path) -> None:
     import io
 
+    import numpy as np
+    from PIL import Image as Pillow
+
     from fpcodec.drawing import draw_detections
 
-    scale = max(1, DRAWN_SIDE // max(picture.shape[:2]))
+    height, width = picture.shape[:2]
+    scale = max(1, DRAWN_SIDE // max(height, width))
+    shown = Pillow.fromarray(picture).resize((width * scale, height * scale))
     buffer = io.BytesIO()
-    draw_detections(picture, reply.detections, labels, scale=scale).save(buffer, "PNG")
+    draw_detections(np.asarray(shown), reply.detections, labels, scale=scale).save(buffer, "PNG")
     write_bytes(file, buffer.getvalue())
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -13,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from fpcodec.child_process import child_command, child_environment
 from fpcodec.cli.serve import READY
 from fpcodec.errors import Unavailable
 
@@ -38,21 +37,16 @@ def loopback_server(profile: Path, threads: int | None = None) -> Iterator[str]:
     Raises:
         Unavailable: The server did not come up; the message has its last line.
     """
-    command = [
-        sys.executable, "-m", "fpcodec.cli", "serve", "--profile", str(profile.resolve()),
-        "--listen", "127.0.0.1:0", "--workers", "1", "--stop-with-stdin",
-    ]  # fmt: skip
+    command = child_command(
+        "serve", "--profile", str(profile.resolve()), "--listen", "127.0.0.1:0", "--workers", "1",
+        "--stop-with-stdin",
+    )  # fmt: skip
     if threads is not None:
         command += ["--threads", str(threads)]
-    # The child must import what this process imports, not what lies in the working folder.
-    paths = [str(Path(entry or ".").resolve()) for entry in sys.path]
-    # What an operator set up for a server of theirs is not meant for this one.
-    kept = {x: y for x, y in os.environ.items() if not x.startswith("FPCODEC_SERVE_")}
-    environment = {**kept, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(  # noqa: S603 (this interpreter and fixed arguments)
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
-            env=environment,
+            env=child_environment(),
         )  # fmt: skip
         try:
             yield _ready_address(process, log)

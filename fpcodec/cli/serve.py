@@ -106,6 +106,9 @@ def serve(
     metrics: Annotated[
         str | None, _option("--metrics", "HOST:PORT", "Where Prometheus may ask.", _RUNNING)
     ] = None,
+    ui: Annotated[
+        str | None, _option("--ui", "HOST:PORT", "Where people see a read-only page.", _RUNNING)
+    ] = None,
     log_format: Annotated[
         str | None, _option("--log-format", "FORM", "text or json.", _RUNNING)
     ] = None,
@@ -136,6 +139,7 @@ def serve(
         "auth.tokens": ("--tokens", tokens),
         "reflection": ("--reflection", reflection),
         "metrics.listen": ("--metrics", metrics),
+        "ui.listen": ("--ui", ui),
         "log.format": ("--log-format", log_format),
         "log.level": ("--log-level", log_level),
     }

@@ -120,8 +120,7 @@ def blend(
         raise InputError(f"strength {strength} is not in 0..1")
     height, width = image.shape[:2]
     heat = np.clip(resize(heatmap, (width, height)), 0, 1)
-    colours = np.stack([np.interp(heat, _STOPS, channel) for channel in zip(*_HEAT, strict=True)])
-    colours = np.moveaxis(colours, 0, 2)
+    colours = _coloured(heat)
     grey = image.astype(np.float32) @ np.asarray((0.299, 0.587, 0.114), np.float32)
     # Greyed, so that the picture's own colours are not taken for heat.
     base = 0.75 * (0.35 * image + 0.65 * grey[..., None])
@@ -131,10 +130,24 @@ def blend(
     return np.asarray(np.clip(np.rint(mixed), 0, 255), np.uint8)
 
 
+def in_colour(heatmap: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+    """A map of values in [0, 1] alone, in the colours of ``blend``: (H, W) to (H, W, 3).
+
+    Raises:
+        InputError: The map is no map.
+    """
+    return np.asarray(np.rint(_coloured(np.clip(_checked(heatmap), 0, 1))), np.uint8)
+
+
 def heat_colour(value: float) -> tuple[int, int, int]:
     """The colour that ``blend`` gives a value in [0, 1], before it is laid over a picture."""
     red, green, blue = (round(float(np.interp(value, _STOPS, x))) for x in zip(*_HEAT, strict=True))
     return red, green, blue
+
+
+def _coloured(heat: Array) -> npt.NDArray[np.float64]:
+    channels = [np.interp(heat, _STOPS, channel) for channel in zip(*_HEAT, strict=True)]
+    return np.stack(channels, axis=2)
 
 
 def _checked(heatmap: npt.NDArray[np.floating]) -> Array:

@@ -105,6 +105,13 @@ class MetricsConfig(Section, name="metrics"):
 
 
 @dataclass(frozen=True)
+class UiConfig(Section, name="ui"):
+    """Where people find the read-only page about the server; nowhere without an address."""
+
+    listen: Annotated[str | None, OPTIONAL_ADDRESS] = None
+
+
+@dataclass(frozen=True)
 class LogConfig(Section, name="log"):
     """The log, on stderr.
 
@@ -190,6 +197,7 @@ class ServerConfig(Section):
     auth: AuthConfig = field(default_factory=AuthConfig)
     clients: ClientRates = field(default_factory=ClientRates)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    ui: UiConfig = field(default_factory=UiConfig)
     log: LogConfig = field(default_factory=LogConfig)
     odam: OdamConfig = field(default_factory=OdamConfig)
 

@@ -89,6 +89,9 @@ class ServerMetrics(Observer):
         self._workers_lost = Counter(
             "fpcodec_workers_lost", "Worker processes that died at work.", registry=to
         )
+        self._serving = Gauge(
+            "fpcodec_serving", "1 while requests are answered, as health says.", registry=to
+        )
         self._profiles = Gauge(
             "fpcodec_profile_info", "1 for each served profile.", ("profile", "stream"), registry=to
         )
@@ -143,6 +146,10 @@ class ServerMetrics(Observer):
         """Say how many frames wait, and their bytes."""
         self._queue_items.set(items)
         self._queue_bytes.set(bytes)
+
+    def set_serving(self, serving: bool) -> None:
+        """Say whether requests are answered."""
+        self._serving.set(serving)
 
     def set_profiles(self, streams: Mapping[str, str]) -> None:
         """Say what is served: profile name to stream id in hex."""

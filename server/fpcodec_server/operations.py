@@ -9,6 +9,7 @@ from fpcodec_server.client_limits import ClientLimits, ClientRates
 from fpcodec_server.config import ServerConfig
 from fpcodec_server.interceptors import CallInterceptor, CallRules
 from fpcodec_server.metrics import ServerMetrics
+from fpcodec_server.page import ServerPage
 from fpcodec_server.reflection import require_reflection
 from fpcodec_server.tls import ReloadingTls
 from fpcodec_server.tokens import OneToken, Tokens
@@ -25,6 +26,7 @@ class Operations:
         metrics: What counts.
         metrics_listen: ``host:port`` for Prometheus; None for nowhere.
         reflection: Whether clients may list the calls.
+        page: The page about the server; None for none.
     """
 
     tls: ReloadingTls | None = None
@@ -33,6 +35,7 @@ class Operations:
     metrics: ServerMetrics = field(default_factory=ServerMetrics)
     metrics_listen: str | None = None
     reflection: bool = False
+    page: ServerPage | None = None
 
     @classmethod
     def of(cls, config: ServerConfig) -> Operations:
@@ -40,8 +43,11 @@ class Operations:
 
         Raises:
             InputError: A file cannot be used.
-            MissingDependency: Reflection is wanted and its package not installed.
+            MissingDependency: Reflection or the page is wanted and its package not installed.
         """
+        metrics, page = ServerMetrics(), None
+        if config.ui.listen is not None:
+            page = ServerPage(config.ui.listen, config.profiles, metrics.registry)
         files, auth = config.tls.files, config.auth
         tokens: Tokens | OneToken | None = None
         if auth.tokens is not None:
@@ -52,8 +58,10 @@ class Operations:
             tls=None if files is None else ReloadingTls(files),
             tokens=tokens,
             rates=None if config.clients.unlimited else config.clients,
+            metrics=metrics,
             metrics_listen=config.metrics.listen,
             reflection=config.reflection,
+            page=page,
         )
 
     def __post_init__(self) -> None:
@@ -70,14 +78,18 @@ class Operations:
         return (CallInterceptor(CallRules(self.metrics, self.tokens, limits)),)
 
     def open(self) -> None:
-        """Answer scrapes, where that is wanted.
+        """Answer scrapes, and start the page, where that is wanted.
 
         Raises:
-            InputError: The metrics' address cannot be listened on.
+            InputError: The metrics' or the page's address cannot be listened on.
         """
         if self.metrics_listen is not None:
             self.metrics.serve(self.metrics_listen)
+        if self.page is not None:
+            self.page.open()
 
     def close(self) -> None:
-        """Answer no more scrapes."""
+        """Answer no more scrapes, and end the page."""
+        if self.page is not None:
+            self.page.close()
         self.metrics.close()

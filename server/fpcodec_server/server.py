@@ -282,6 +282,7 @@ class CodecServer:
         return waiting + self._streams.most + _HEALTH_CALLS
 
     def _set_health(self, serving: bool) -> None:
+        self._operations.metrics.set_serving(serving)
         states = health_pb2.HealthCheckResponse
         for name in ("", SERVICE_NAME, *(PROFILE_HEALTH + x.name for x in self._catalog)):
             self._health.set(name, states.SERVING if serving else states.NOT_SERVING)
