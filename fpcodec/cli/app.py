@@ -23,6 +23,7 @@ from fpcodec.cli.explain import explain
 from fpcodec.cli.inspect import inspect
 from fpcodec.cli.plan import plan
 from fpcodec.cli.profiles import profiles
+from fpcodec.cli.quantise import quantise
 from fpcodec.cli.serve import serve
 from fpcodec.cli.sweep import sweep
 from fpcodec.cli.train import train
@@ -92,6 +93,7 @@ for command in (
     app.command()(command)
 app.command("eval")(evaluate)
 app.add_typer(bench, name="bench")
+profiles.command()(quantise)
 app.add_typer(profiles, name="profiles")
 
 

@@ -1,0 +1,1 @@
+"""Edge graphs of lower precision: fp16 and INT8."""
