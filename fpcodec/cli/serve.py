@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fpcodec.cli.options import open_profile
+from fpcodec.cli.options import PROVIDER_HELP, open_profile
 
 if TYPE_CHECKING:
     from fpcodec.profile import Profile
@@ -54,7 +54,7 @@ def serve(
         _option(
             "--provider",
             "NAME",
-            "onnxruntime execution provider, as CUDAExecutionProvider; several by preference.",
+            PROVIDER_HELP,
         ),
     ] = None,
     workers: Annotated[
