@@ -15,6 +15,7 @@ from fpcodec.cli.decode import decode
 from fpcodec.cli.demo import demo
 from fpcodec.cli.detect import detect
 from fpcodec.cli.distill import distill
+from fpcodec.cli.doctor import doctor
 from fpcodec.cli.drift import drift
 from fpcodec.cli.edge import edge
 from fpcodec.cli.encode import encode
@@ -88,7 +89,7 @@ app = typer.Typer(
 )
 for command in (
     demo, serve, detect, edge, encode, decode, inspect, calibrate, train, distill, sweep, plan,
-    explain, drift,
+    explain, drift, doctor,
 ):  # fmt: skip
     app.command()(command)
 app.command("eval")(evaluate)
