@@ -37,15 +37,28 @@ class Environment:
     threads: int | None
 
     @classmethod
-    def capture(cls, command: str | None = None, threads: int | None = None) -> Environment:
-        """Look at this machine and installation."""
+    def capture(
+        cls,
+        command: str | None = None,
+        threads: int | None = None,
+        *,
+        checkout: Path | None = None,
+    ) -> Environment:
+        """Look at this machine and installation.
+
+        Args:
+            command: What measures.
+            threads: Given to the networks.
+            checkout: That the package was installed from; None where it lies in it.
+        """
         optional = {name: _version(name) for name in OPTIONAL}
         versions = {
             "fpcodec": __version__,
             **{name: _version(name) for name in PACKAGES},
             **{name: version for name, version in optional.items() if version is not None},
         }
-        return cls(command, _git_sha(Path(__file__).parent), versions, _cpu_model(), threads)
+        package = Path(__file__).parent if checkout is None else checkout / "fpcodec" / "evaluation"
+        return cls(command, _git_sha(package), versions, _cpu_model(), threads)
 
 
 def _version(package: str) -> str | None:
