@@ -18,6 +18,7 @@ from typing import Any
 
 from codec_costs_table import codec_costs
 from crowding_tables import suppression, training
+from device_tables import install, precision
 from distillation_tables import light_edge, students
 from drift_table import drift
 from explanations_table import explanations
@@ -51,6 +52,7 @@ DOCUMENTS = (
         ROOT / "docs" / f"{name}.md"
         for name in (
             "crowds",
+            "device",
             "distillation",
             "edge",
             "explaining",
@@ -80,6 +82,9 @@ LEARNED = {
 
 LIGHT = ("bccd", "yolox_nano")
 """Detectors whose light edges were measured."""
+
+PRECISION = ("bccd", "yolox_nano")
+"""Detectors whose edge graphs were quantised."""
 
 COSTS = ("yolox_nano", "r50")
 """What ``codec_costs.py`` was run on."""
@@ -379,6 +384,8 @@ SECTIONS: dict[str, Callable[[], str]] = {
             "COCO val, YOLOX-nano": RESULTS / "crowding" / "yolox_nano_coco.json",
         },
     ),
+    "base install": partial(install, RESULTS / "device" / "install.json"),
+    **{f"precision {x}": partial(precision, RESULTS / f"precision_{x}") for x in PRECISION},
     "odam_training": partial(training, RESULTS / "crowding" / "odam_train.json"),
     "privacy": partial(privacy, RESULTS / "privacy" / "rows.json"),
     "explanations": partial(explanations, RESULTS / "explanations" / "rows.json"),
