@@ -101,8 +101,8 @@ def _kind(facts: Mapping[str, Any]) -> str:
         return f"- `{name}`: weights and activations in half precision."
     kept = len(facts["kept"])
     return (
-        f"- `{name}`: {facts['quantised']} of {facts['quantised'] + kept} convolutions in INT8, the "
-        f"others float; a level's squared error is {facts['error']:.2g} of its variance at most, "
+        f"- `{name}`: {facts['quantised']} of {facts['quantised'] + kept} convolutions in INT8, "
+        f"the others float; a level's squared error is {facts['error']:.2g} of its variance, "
         f"{facts['max_error']:g} was allowed; calibrated on {facts['images']} other photographs."
     )
 

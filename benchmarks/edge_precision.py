@@ -4,8 +4,8 @@
         --variant int8=int8:0.01 --variant int8-near=int8:0.0005 \\
         --folder runs/bccd --out benchmarks/results/precision_bccd/profiles.json
 
-Writes a profile per variant, ``FOLDER_NAME``, as ``fpcodec profiles quantise`` does, and their facts.
-``fpcodec bench rd`` then measures them beside the float one, in one run.
+Writes a profile per variant, ``FOLDER_NAME``, as ``fpcodec profiles quantise`` does, and their
+facts. ``fpcodec bench rd`` then measures them beside the float one, in one run.
 """
 
 from __future__ import annotations

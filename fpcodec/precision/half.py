@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from fpcodec.detectors.onnx_session import first_line
 from fpcodec.detectors.onnx_shapes import load_model
@@ -24,4 +25,13 @@ def halve_graph(path: Path) -> bytes:
         halved = convert_float_to_float16(graph, keep_io_types=True)
     except Exception as error:  # onnx's and onnxruntime's exceptions share no base class
         raise ModelError(f"{path}: cannot be made fp16: {first_line(error)}") from error
-    return bytes(halved.SerializeToString())
+    return serialised(halved)
+
+
+def serialised(graph: Any) -> bytes:
+    """A converted graph, its nodes in the order that ONNX demands: converters append theirs."""
+    from onnxruntime.quantization.onnx_model import ONNXModel
+
+    ordered = ONNXModel(graph)
+    ordered.topological_sort()
+    return bytes(ordered.model.SerializeToString())

@@ -23,6 +23,7 @@ import onnxruntime as ort
 from fpcodec.detectors.onnx_session import first_line, open_session, run_session
 from fpcodec.detectors.onnx_shapes import load_model
 from fpcodec.errors import InputError, ModelError
+from fpcodec.precision.half import serialised
 from fpcodec.pyramid import Array
 
 PERCENTILE = 99.999
@@ -118,7 +119,7 @@ class _Search:
             list(names), [], ["Conv"], {},
         )  # fmt: skip
         quantiser.quantize_model()
-        return bytes(quantiser.model.model.SerializeToString())
+        return serialised(quantiser.model.model)
 
     def error(self, names: Sequence[str]) -> float:
         """The largest mean squared error of an output by its variance."""
