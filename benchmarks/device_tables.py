@@ -1,4 +1,4 @@
-"""The base install and edge graphs of lower precision, as Markdown."""
+"""The base install, its wheels for arm64, and edge graphs of lower precision, as Markdown."""
 
 from __future__ import annotations
 
@@ -39,6 +39,25 @@ def install(path: Path) -> str:
          f"those libraries ({seconds['answer']:.2f} s)"),
     ], text_columns=(0, 1))  # fmt: skip
     return f"Python {row['python']}.\n\n{table}\n\n{_source(row['environment'])}"
+
+
+def arm64(path: Path) -> str:
+    """What ``check_arm64.py`` found, Python by Python."""
+    if not path.is_file():
+        return _ABSENT
+    row = json.loads(path.read_text("utf-8"))
+    shown = ("onnxruntime", "numpy", "grpcio", "protobuf", "pillow")
+    lines = [
+        (
+            found["python"],
+            f"{len(found['packages'])}",
+            found["problem"] or found["coder"],
+            *(found["packages"].get(name, "-").split()[0] for name in shown),
+        )
+        for found in row["pythons"]
+    ]
+    table = markdown(("Python", "wheels", "entropy coder", *shown), lines)
+    return f"{table}\n\n<sub>`{row['command']}`, {row['date']}</sub>"
 
 
 def precision(folder: Path) -> str:

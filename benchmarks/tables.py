@@ -18,7 +18,7 @@ from typing import Any
 
 from codec_costs_table import codec_costs
 from crowding_tables import suppression, training
-from device_tables import install, precision
+from device_tables import arm64, install, precision
 from distillation_tables import light_edge, students
 from drift_table import drift
 from explanations_table import explanations
@@ -385,6 +385,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
         },
     ),
     "base install": partial(install, RESULTS / "device" / "install.json"),
+    "arm64": partial(arm64, RESULTS / "device" / "arm64.json"),
     **{f"precision {x}": partial(precision, RESULTS / f"precision_{x}") for x in PRECISION},
     "odam_training": partial(training, RESULTS / "crowding" / "odam_train.json"),
     "privacy": partial(privacy, RESULTS / "privacy" / "rows.json"),

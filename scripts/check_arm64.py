@@ -1,7 +1,7 @@
 """Show that the base install resolves to wheels alone on Linux arm64, for every Python we support.
 
     python scripts/check_arm64.py
-    python scripts/check_arm64.py --python 3.11 --json
+    python scripts/check_arm64.py --python 3.11 --out benchmarks/results/device/arm64.json
 
 Asks pip to resolve for the other machine, as `pip download --platform` does, without fetching the
 wheels. pip evaluates markers of the machine that it runs on, so our own requirements are given to
@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -31,7 +33,7 @@ else:
 ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 GLIBC = ("2_17", "2_24", "2_26", "2_27", "2_28")
-"""Of manylinux, up to what Debian 11, Ubuntu 20.04 and JetPack 5 have."""
+"""Of manylinux, up to what Debian 10, Ubuntu 20.04 and JetPack 5 have."""
 
 PLATFORMS = ("manylinux2014_aarch64", *(f"manylinux_{x}_aarch64" for x in GLIBC))
 CODER = "constriction"
@@ -126,7 +128,7 @@ def _cause(stderr: str) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--python", action="append", help="one version; may be given again")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--out", type=Path, help="also write JSON here")
     options = parser.parse_args(argv)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     try:
@@ -134,9 +136,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConnectionError as error:
         print(f"error: {error}", file=sys.stderr)
         return UNREACHABLE
-    if options.json:
-        print(json.dumps([asdict(x) for x in found], indent=1))
-    for one in () if options.json else found:
+    if options.out is not None:
+        command = shlex.join(["python", "scripts/check_arm64.py", *(argv or sys.argv[1:])])
+        row = {"pythons": [asdict(x) for x in found], "platforms": PLATFORMS, "command": command,
+               "date": date.today().isoformat()}  # fmt: skip
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(row, indent=1) + "\n", "utf-8")
+    for one in found:
         state = one.problem or f"{len(one.packages)} wheels, {one.coder} coder"
         print(f"Python {one.python}, Linux arm64: {state}")
         print("".join(f"  {name} {text}\n" for name, text in one.packages.items()), end="")
