@@ -231,11 +231,13 @@ def _described(way: Way | None, workplace: Workplace) -> dict[str, Any]:
     parameters = dict(way.parameters)
     if "profile" in parameters:
         opened = workplace.profile(parameters["profile"])
-        codec, config = opened.codec, opened.profile.detector_config
-        if LIGHT_EDGE in config:
-            parameters[LIGHT_EDGE] = True
-        if EDGE_PRECISION in config:
-            parameters[EDGE_PRECISION] = config[EDGE_PRECISION]["precision"]
+        codec = opened.codec
+        if opened.other_edge is not None:
+            config = opened.profile.detector_config
+            if LIGHT_EDGE in config:
+                parameters[LIGHT_EDGE] = True
+            if EDGE_PRECISION in config:
+                parameters[EDGE_PRECISION] = config[EDGE_PRECISION]["precision"]
         parameters |= {"codec_id": codec.codec_id, "stream_id": codec.stream_id.hex()}
     return {"kind": way.kind, "family": way.family, "parameters": parameters}
 
