@@ -25,8 +25,8 @@ from fpcodec.cli.output import note, stage_progress
 from fpcodec.detectors.onnx import EDGE_FILE
 from fpcodec.evaluation.environment import Environment
 from fpcodec.files import file_sha256, replacing
+from fpcodec.precision import DEFAULT_ERROR
 from fpcodec.precision.edge import quantise_profile
-from fpcodec.precision.integer import DEFAULT_ERROR
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -95,6 +95,11 @@ def test_it_counts_as_the_detector_that_it_was_made_of(made: dict[str, Path], sc
     assert told["int8"].sent_bytes != told["fp32"].sent_bytes
 
 
+def test_a_profile_says_of_itself_what_its_edge_computes_with(made: dict[str, Path]) -> None:
+    assert "int8, in place of the detector's own" in run("profiles", "show", made["int8"]).stdout
+    assert "edge graph" not in run("profiles", "show", "tiny").stdout
+
+
 def test_what_harms_most_stays_float(scenes: Path, tmp_path: Path) -> None:
     detector = Profile.load(FULL).open_detector("edge", threads=1)
     paths = sorted((scenes / "images").iterdir())[:2]

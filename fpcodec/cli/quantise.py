@@ -11,6 +11,7 @@ import typer
 from fpcodec.cli.calibrate import choose_images
 from fpcodec.cli.options import Json, profile_folder
 from fpcodec.cli.output import note, print_json, stage_progress
+from fpcodec.precision import DEFAULT_ERROR
 
 
 class Precision(str, Enum):
@@ -46,7 +47,7 @@ def quantise(
             help="Of int8: most mean squared error of a level, by its variance. Convolutions that "
             "would bring more stay float.",
         ),
-    ] = 0.01,
+    ] = DEFAULT_ERROR,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Write a profile whose edge half computes in fp16 or INT8; the server keeps the old one.

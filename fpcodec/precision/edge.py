@@ -17,13 +17,12 @@ from fpcodec.detectors.onnx_session import open_session
 from fpcodec.errors import InputError, ProfileError
 from fpcodec.files import file_sha256
 from fpcodec.images import load_image
+from fpcodec.precision import DEFAULT_ERROR, PRECISIONS
 from fpcodec.precision.half import halve_graph
-from fpcodec.precision.integer import DEFAULT_ERROR, Progress, quantise_graph
+from fpcodec.precision.integer import Progress, quantise_graph
 from fpcodec.profile import Profile
 from fpcodec.profile_folder import MANIFEST, TENSORS
 from fpcodec.pyramid import Array
-
-PRECISIONS = ("fp16", "int8")
 
 
 @dataclass(frozen=True)

@@ -23,14 +23,12 @@ import onnxruntime as ort
 from fpcodec.detectors.onnx_session import first_line, open_session, run_session
 from fpcodec.detectors.onnx_shapes import load_model
 from fpcodec.errors import InputError, ModelError
+from fpcodec.precision import DEFAULT_ERROR
 from fpcodec.precision.half import serialised
 from fpcodec.pyramid import Array
 
 PERCENTILE = 99.999
 """Of each activation's values, what lies beyond is clipped."""
-
-DEFAULT_ERROR = 0.01
-"""Largest mean squared error of a level that is allowed, by the level's variance."""
 
 OPSET = 17
 """Weights per channel need 13; graphs below it are brought to this."""
