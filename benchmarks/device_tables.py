@@ -68,7 +68,7 @@ def precision(folder: Path) -> str:
     made = json.loads((folder / "profiles.json").read_text("utf-8"))
     profiles = {x["name"]: x for x in made["profiles"]}
     head = ("edge graph", "quality", "MB", "AP", "below the unsplit detector", f"below {FLOAT}",
-            "bytes", f"of {FLOAT}", "time before sending, of fp32")  # fmt: skip
+            "bytes", f"of {FLOAT}", f"network's time, of {FLOAT}", "with coding")  # fmt: skip
     floats = {row.parameters["quality"]: row for row in rows if _label(row) == FLOAT}
     cells = [_cells(row, floats[row.parameters["quality"]], draws, profiles) for row in rows[1:]]
     environment = rows[0].environment
@@ -101,7 +101,8 @@ def _cells(
         _label(row), f"{row.parameters['quality']:g}", f"{size / 1e6:.1f}", f"{row.ap['ap']:.1f}",
         "" if drop is None else f"{drop.value:.2f} [{drop.low:.2f}, {drop.high:.2f}]",
         "" if row is full else f"{before:.2f} [{low:.2f}, {high:.2f}]",
-        f"{sent:,.0f}", f"{of_full:.3f}", f"{_edge_ms(row) / _edge_ms(full):.2f}",
+        f"{sent:,.0f}", f"{of_full:.3f}",
+        *(f"{_ms(row, *x) / _ms(full, *x):.2f}" for x in (("extract",), ("extract", "encode"))),
     )  # fmt: skip
 
 
@@ -109,9 +110,9 @@ def _label(row: ResultRow) -> str:
     return str(row.parameters.get("profile", ""))
 
 
-def _edge_ms(row: ResultRow) -> float:
-    """CPU time of network and codec before anything is sent; medians."""
-    return sum(row.times_ms[stage].p50 for stage in ("extract", "encode"))
+def _ms(row: ResultRow, *stages: str) -> float:
+    """CPU time of some stages, medians."""
+    return sum(row.times_ms[stage].p50 for stage in stages)
 
 
 def _kind(facts: Mapping[str, Any]) -> str:
@@ -119,9 +120,11 @@ def _kind(facts: Mapping[str, Any]) -> str:
     if facts["precision"] != "int8":
         return f"- `{name}`: weights and activations in half precision."
     kept = len(facts["kept"])
+    which = (
+        f"{facts['quantised']} of {facts['quantised'] + kept}, the others float" if kept else "all"
+    )
     return (
-        f"- `{name}`: {facts['quantised']} of {facts['quantised'] + kept} convolutions in INT8, "
-        f"the others float; a level's squared error is {facts['error']:.2g} of its variance, "
+        f"- `{name}`: convolutions in INT8: {which}; a level's squared error is {facts['error']:.2g} of its variance, "
         f"{facts['max_error']:g} was allowed; calibrated on {facts['images']} other photographs."
     )
 
