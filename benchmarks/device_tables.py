@@ -124,8 +124,9 @@ def _kind(facts: Mapping[str, Any]) -> str:
         f"{facts['quantised']} of {facts['quantised'] + kept}, the others float" if kept else "all"
     )
     return (
-        f"- `{name}`: convolutions in INT8: {which}; a level's squared error is {facts['error']:.2g} of its variance, "
-        f"{facts['max_error']:g} was allowed; calibrated on {facts['images']} other photographs."
+        f"- `{name}`: convolutions in INT8: {which}; a level's squared error is "
+        f"{facts['error']:.2g} of its variance, {facts['max_error']:g} was allowed; calibrated "
+        f"on {facts['images']} other photographs."
     )
 
 
