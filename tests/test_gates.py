@@ -134,7 +134,7 @@ def test_the_command_fails_by_exit_code_and_updates_on_request(
 ) -> None:
     values = [measurements.Measured("size", 100.0, "relative", 0.01)]
     monkeypatch.setattr(gates, "GATES", tmp_path / "gates.toml")
-    monkeypatch.setattr(gates, "measure_all", lambda console: iter(values))
+    monkeypatch.setattr(gates, "measure_all", lambda console, install: iter(values))
     assert gates.main(["--update"]) == 0
     assert gates.main([]) == 0
     assert capsys.readouterr().out.endswith("all gates hold\n")
