@@ -109,11 +109,16 @@ def _peak_mb(code: str) -> float:
 
 
 def _python(arguments: Sequence[str]) -> str:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    # What is installed, not a source tree that the caller stands in or points to.
     done = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, env=environment, check=True
-    )
+        [sys.executable, *arguments], capture_output=True, text=True, check=True,
+        env={**_environment(), "OMP_NUM_THREADS": "1"}, cwd=tempfile.gettempdir(),
+    )  # fmt: skip
     return done.stdout
+
+
+def _environment() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
 
 def _disk_bytes(folder: Path) -> int:
@@ -144,8 +149,8 @@ def install_fresh(folder: Path) -> Path:
             shutil.copyfile(ROOT / name, source / name)
     subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
     python = environment / "bin" / "python"
-    clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    subprocess.run([str(python), "-m", "pip", "install", "-q", str(source)], env=clean, check=True)
+    install = [str(python), "-m", "pip", "install", "-q", str(source)]
+    subprocess.run(install, env=_environment(), check=True)
     return python
 
 
@@ -161,10 +166,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.fresh:
         with tempfile.TemporaryDirectory() as folder:
             python = install_fresh(Path(folder))
-            clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
             again = [str(python), __file__, "--out", str(options.out.resolve()),
                      "--command", command]  # fmt: skip
-            subprocess.run(again, env=clean, cwd=folder, check=True)
+            subprocess.run(again, env=_environment(), cwd=folder, check=True)
         return
     row = measure(command)
     options.out.parent.mkdir(parents=True, exist_ok=True)
