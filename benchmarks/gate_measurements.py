@@ -46,6 +46,9 @@ SYNTHETIC_FRAMES = {
 }
 """Name to levels (None for all) and wire quality."""
 
+BASE = "base install:"
+"""Gates that begin with it need an environment of their own: see ``device_install.py``."""
+
 SYNTHETIC_IMAGE, SYNTHETIC_NETWORK = (131, 67), (128, 64)
 
 
@@ -211,6 +214,29 @@ def speeds(folder: Path) -> Iterator[Measured]:
     name = f"q{SPEED_QUALITY:g}"
     yield Measured(f"{name}: encode time / extract time", encode / extract, "at_most", 0.7)
     yield Measured(f"{name}: decode time / extract time", decode / extract, "at_most", 0.7)
+
+
+def base_install(path: Path) -> Iterator[Measured]:
+    """What ``device_install.py`` wrote of the base install.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    try:
+        row = json.loads(path.read_text("utf-8"))
+        heavy, peak = ", ".join(row["heavy"]), row["peak_mb"]
+        frame_mb = max(value for name, value in peak.items() if name.startswith("frame "))
+        yield Measured(f"{BASE} MB on disk", row["disk_mb"], "at_most", 400.0)
+        yield Measured(f"{BASE} torch, onnx, ray", heavy or "absent", "equal")
+        yield Measured(f"{BASE} packages", row["packages"], "at_most", 35.0)
+        yield Measured(f"{BASE} peak MB of a frame", frame_mb, "at_most", 200.0)
+        yield Measured(f"{BASE} import / Python's start", row["import_by_start"], "at_most", 10.0)
+        by_libraries = row["answer_by_libraries"]
+        yield Measured(f"{BASE} first answer / libraries' import", by_libraries, "at_most", 10.0)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} cannot be read ({error}); write it with benchmarks/device_install.py"
+        ) from error
 
 
 def chunked(profile: Profile) -> ChunkedCodec:

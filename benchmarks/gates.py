@@ -2,6 +2,7 @@
 
     python benchmarks/gates.py              # exit 1 where a gate fails, one line each
     python benchmarks/gates.py --update     # what is measured now becomes what is expected
+    python benchmarks/gates.py --install install.json   # with what device_install.py wrote
 
 Bytes made from integers are exact. Bytes and AP made from images may differ a little between
 machines, whose networks are floating-point. Times are ratios within one run.
@@ -32,7 +33,15 @@ else:
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from gate_measurements import Measured, golden, rates, speeds, synthetic  # noqa: E402
+from gate_measurements import (  # noqa: E402
+    BASE,
+    Measured,
+    base_install,
+    golden,
+    rates,
+    speeds,
+    synthetic,
+)
 
 GATES = ROOT / "benchmarks" / "gates.toml"
 RULES = ("equal", "relative", "absolute", "at_most")
@@ -186,8 +195,10 @@ def _short(value: str | float) -> str:
     return value[:12] if len(value) == 64 else value
 
 
-def measure_all(console: Console) -> Iterator[Measured]:
-    """Everything, in about a minute."""
+def measure_all(console: Console, install: Path | None = None) -> Iterator[Measured]:
+    """Everything, in about a minute; the base install where it has been measured."""
+    if install is not None:
+        yield from base_install(install)
     yield from golden(ROOT / "tests" / "golden")
     yield from synthetic()
     with tempfile.TemporaryDirectory() as name, Progress(console=console, transient=True) as bar:
@@ -203,16 +214,20 @@ def measure_all(console: Console) -> Iterator[Measured]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--update", action="store_true")
+    parser.add_argument("--install", type=Path, help="what device_install.py wrote")
     options = parser.parse_args(arguments)
     before = read_gates(GATES) if GATES.is_file() or not options.update else []
-    measured = list(measure_all(Console(stderr=True)))
-    verdicts = judge(before, measured)
+    # An install takes an environment of its own: where none was measured, its gates rest.
+    resting = [x for x in before if options.install is None and x.name.startswith(BASE)]
+    measured = list(measure_all(Console(stderr=True), options.install))
+    verdicts = judge([x for x in before if x not in resting], measured)
     if options.update:
         for verdict in verdicts:
             if verdict.state != "ok":
                 print(f"set   {verdict.text}")
         with replacing(GATES) as temporary:
-            text = gates_text(updated(before, measured), Environment.capture(UPDATE, threads=1))
+            kept = [*resting, *updated(before, measured)]
+            text = gates_text(kept, Environment.capture(UPDATE, threads=1))
             temporary.write_text(text, "utf-8")
         return 0
     for verdict in verdicts:

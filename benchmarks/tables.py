@@ -17,6 +17,7 @@ from typing import Any
 
 from codec_costs_table import codec_costs
 from crowding_tables import suppression, training
+from device_tables import arm64, install, precision
 from distillation_tables import light_edge, students
 from drift_table import drift
 from explanations_table import explanations
@@ -41,6 +42,7 @@ DOCUMENTS = (
         ROOT / "docs" / f"{name}.md"
         for name in (
             "crowds",
+            "device",
             "distillation",
             "edge",
             "explaining",
@@ -61,6 +63,9 @@ LEARNED = {
 
 LIGHT = ("bccd", "yolox_nano")
 """Detectors whose light edges were measured."""
+
+PRECISION = ("bccd", "yolox_nano")
+"""Detectors whose edge graphs were quantised."""
 
 COSTS = ("yolox_nano", "r50")
 """What ``codec_costs.py`` was run on."""
@@ -245,6 +250,9 @@ SECTIONS: dict[str, Callable[[], str]] = {
             "COCO val, YOLOX-nano": RESULTS / "crowding" / "yolox_nano_coco.json",
         },
     ),
+    "base install": partial(install, RESULTS / "device" / "install.json"),
+    "arm64": partial(arm64, RESULTS / "device" / "arm64.json"),
+    **{f"precision {x}": partial(precision, RESULTS / f"precision_{x}") for x in PRECISION},
     "odam_training": partial(training, RESULTS / "crowding" / "odam_train.json"),
     "privacy": partial(privacy, RESULTS / "privacy" / "rows.json"),
     "explanations": partial(explanations, RESULTS / "explanations" / "rows.json"),

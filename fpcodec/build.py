@@ -10,8 +10,14 @@ COMMIT_FILE = "COMMIT"
 """Beside this file, in packages that were built from a clone; see ``setup.py``."""
 
 
-def commit() -> str | None:
-    """The commit, with ``+`` where files differ from it; None where it is not known."""
+def commit(checkout: Path | None = None) -> str | None:
+    """The commit, with ``+`` where files differ from it; None where it is not known.
+
+    Args:
+        checkout: That this copy was installed from; None where the copy itself should know.
+    """
+    if checkout is not None:
+        return _checkout_commit(checkout / Path(__file__).parent.name)
     folder = Path(__file__).parent
     written = folder / COMMIT_FILE
     if written.is_file():

@@ -18,6 +18,10 @@ ERROR_KEY = "fpcodec-error"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
 """Trailing metadata key, gRPC's own, of the milliseconds to wait before a retry."""
 
+TIME_KEY = "fpcodec-time-ms"
+"""Trailing metadata key of the server's clock, in an answer to ``Negotiate``: milliseconds since
+1970, by which a device finds out that its own is wrong."""
+
 MAX_PUSHBACK_MS = 60_000
 """Longest wait that a server is believed."""
 

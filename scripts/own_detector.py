@@ -23,10 +23,10 @@ from pathlib import Path
 
 from own_stages import ADDRESS, FULL, QUICK, Command, Setting, Stage, serving, stages
 
-from fpcodec.cli.calibrate import choose_images
 from fpcodec.cli.serve import READY
 from fpcodec.errors import FpcodecError, InputError
 from fpcodec.files import replacing
+from fpcodec.image_folder import choose_images
 
 ROOT = Path(__file__).resolve().parent.parent
 STATE = "stages.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,7 @@ def test_the_command_fails_by_exit_code_and_updates_on_request(
 ) -> None:
     values = [measurements.Measured("size", 100.0, "relative", 0.01)]
     monkeypatch.setattr(gates, "GATES", tmp_path / "gates.toml")
-    monkeypatch.setattr(gates, "measure_all", lambda console: iter(values))
+    monkeypatch.setattr(gates, "measure_all", lambda console, install: iter(values))
     assert gates.main(["--update"]) == 0
     assert gates.main([]) == 0
     assert capsys.readouterr().out.endswith("all gates hold\n")
@@ -196,3 +197,52 @@ def test_synthetic_integers_reach_escapes_and_every_step_class(measurements: Any
 @pytest.mark.slow
 def test_all_gates_hold(gates: Any) -> None:
     assert gates.main([]) == 0
+
+
+INSTALL = {
+    "disk_mb": 250.0, "heavy": [], "packages": 26, "peak_mb": {"python": 8.0, "frame tiny": 105.0},
+    "import_by_start": 2.0, "answer_by_libraries": 3.0,
+}  # fmt: skip
+
+
+def installed(gates: Any, measurements: Any, folder: Path, **changes: Any) -> list[str]:
+    """States of the committed gates of the base install, for a row with some changes."""
+    path = folder / "install.json"
+    path.write_text(json.dumps({**INSTALL, **changes}))
+    held = [x for x in gates.read_gates(gates.GATES) if x.name.startswith(measurements.BASE)]
+    verdicts = gates.judge(held, list(measurements.base_install(path)))
+    return [x.text.partition(": expected")[0] for x in verdicts if x.state == "FAIL"]
+
+
+def test_the_base_install_is_held_to_its_limits(
+    gates: Any, measurements: Any, tmp_path: Path
+) -> None:
+    assert installed(gates, measurements, tmp_path) == []
+    for changes, name in (
+        ({"disk_mb": 401.0}, "MB on disk"),
+        ({"heavy": ["torch"]}, "torch, onnx, ray"),
+        ({"packages": 60}, "packages"),
+        ({"peak_mb": {"frame tiny": 500.0}}, "peak MB of a frame"),
+    ):
+        assert installed(gates, measurements, tmp_path, **changes) == [f"base install: {name}"]
+    (tmp_path / "bad.json").write_text("{}")
+    with pytest.raises(InputError, match=r"device_install\.py"):
+        list(measurements.base_install(tmp_path / "bad.json"))
+
+
+def test_without_a_base_install_its_gates_rest(
+    gates: Any, measurements: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    path = tmp_path / "gates.toml"
+    both = [gates.Gate("one", "equal", "a"),
+            gates.Gate(f"{measurements.BASE} MB on disk", "at_most", 1.0, 2.0)]  # fmt: skip
+    path.write_text(gates.gates_text(both, ENVIRONMENT))
+    monkeypatch.setattr(gates, "GATES", path)
+    found = [measurements.Measured("one", "a", "equal")]
+    monkeypatch.setattr(gates, "measure_all", lambda console, install: found)
+    assert gates.main([]) == 0
+    assert "all gates hold" in capsys.readouterr().out
+    assert gates.main(["--update"]) == 0
+    assert gates.read_gates(path) == both[::-1]
+    assert gates.main(["--install", "x"]) == 1

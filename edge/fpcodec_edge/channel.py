@@ -110,7 +110,7 @@ def open_channel(
             address, _credentials(security), [*options, *renamed], grpc.Compression.NoCompression
         )
     else:
-        if security.token is not None and not (security.token_in_plain_text or _is_here(host)):
+        if security.token is not None and not (security.token_in_plain_text or is_here(host)):
             raise InputError(
                 f"the token would cross the network to {address} unencrypted; turn on TLS, or "
                 "allow it where the network itself is trusted"
@@ -156,7 +156,7 @@ def _bytes_of(path: Path | None) -> bytes | None:
     return None if path is None else path.read_bytes()
 
 
-def _is_here(host: str) -> bool:
+def is_here(host: str) -> bool:
     """Whether a host is this machine, by any way that never leaves it."""
     try:
         return ipaddress.ip_address(host).is_loopback

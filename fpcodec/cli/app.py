@@ -16,6 +16,7 @@ from fpcodec.cli.decode import decode
 from fpcodec.cli.demo import demo
 from fpcodec.cli.detect import detect
 from fpcodec.cli.distill import distill
+from fpcodec.cli.doctor import doctor
 from fpcodec.cli.drift import drift
 from fpcodec.cli.edge import edge
 from fpcodec.cli.encode import encode
@@ -27,6 +28,7 @@ from fpcodec.cli.output import print_json
 from fpcodec.cli.plan import plan
 from fpcodec.cli.profiles import profiles
 from fpcodec.cli.profiles_remove import remove
+from fpcodec.cli.quantise import quantise
 from fpcodec.cli.serve import serve
 from fpcodec.cli.sweep import sweep
 from fpcodec.cli.tensors import tensors
@@ -97,7 +99,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 PANELS = {
-    "Detect": (demo, ui, serve, detect, edge, encode, decode, inspect),
+    "Detect": (demo, ui, serve, detect, edge, encode, decode, inspect, doctor),
     "Make a profile": (tensors, export, calibrate, train, distill),
     "Measure and decide": (plan, sweep, explain, drift),
 }
@@ -108,6 +110,7 @@ app.command("eval", rich_help_panel="Measure and decide")(evaluate)
 app.add_typer(bench, name="bench", rich_help_panel="Measure and decide")
 app.add_typer(profiles, name="profiles", rich_help_panel="Make a profile")
 profiles.command()(remove)
+profiles.command()(quantise)
 
 
 @app.callback()

@@ -59,11 +59,15 @@ Threads = Annotated[
     int | None,
     typer.Option("--threads", metavar="N", min=1, help="Threads per network.", show_default=False),
 ]
+PROVIDER_HELP = (
+    "What the networks run on: cpu, cuda, tensorrt, openvino, or onnxruntime's own name; several "
+    "by preference. The CPU takes what is left."
+)
 Providers = Annotated[
     list[str] | None,
     typer.Option(
         "--provider", metavar="NAME", show_default=False,
-        help="onnxruntime execution provider, as CUDAExecutionProvider; several by preference.",
+        help=PROVIDER_HELP,
     ),
 ]  # fmt: skip
 Annotations = Annotated[

@@ -70,6 +70,7 @@ def facts_of(named: str) -> dict[str, Any]:
         "key_levels": {scale: list(names) for scale, names in profile.key_levels.items()},
         "network_size": (profile.detector_config.get("preprocess") or {}).get("size"),
         "detector_source": profile.detector_config.get("source"),
+        "edge_precision": (profile.detector_config.get("edge_precision") or {}).get("precision"),
         "recipe": None if recipe is None else recipe.to_dict(),
         "measured": dict(profile.measured),
         "files": file_bytes(profile),
@@ -107,6 +108,8 @@ def _detector_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     more = f" and {len(labels) - _SHOWN_LABELS} more" if len(labels) > _SHOWN_LABELS else ""
     if labels:
         yield "classes", ", ".join(labels[:_SHOWN_LABELS]) + more
+    if facts["edge_precision"]:
+        yield "edge graph", f"{facts['edge_precision']}, in place of the detector's own"
     if facts["detector_source"]:
         yield "detector's file", facts["detector_source"]["file"]
         yield "its sha256", facts["detector_source"]["sha256"]

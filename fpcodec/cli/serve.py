@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fpcodec.cli.completion import profiles_to_run
-from fpcodec.cli.options import open_profile
+from fpcodec.cli.options import PROVIDER_HELP, open_profile
 
 if TYPE_CHECKING:
     from fpcodec.profile import Profile
@@ -63,7 +63,7 @@ def serve(
         _option(
             "--provider",
             "NAME",
-            "onnxruntime execution provider, as CUDAExecutionProvider; several by preference.",
+            PROVIDER_HELP,
         ),
     ] = None,
     workers: Annotated[

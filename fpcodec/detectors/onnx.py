@@ -29,6 +29,8 @@ from fpcodec.pyramid import MAX_IMAGE_PIXELS, Array, ImageGeometry, Pyramid, Pyr
 ROLES = ("edge", "server", "both")
 EDGE_FILE = "edge.onnx"
 SERVER_FILE = "server.onnx"
+LIGHT_EDGE, EDGE_PRECISION = "light_edge", "edge_precision"
+"""Keys of a configuration whose edge graph stands for another: what was taught, what quantised."""
 
 
 class OnnxDetector:

@@ -20,6 +20,7 @@ import onnxruntime as ort
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
+from fpcodec.detectors.providers import choose_providers, full_name
 from fpcodec.errors import ModelError
 
 MAX_SUBGRAPH_BYTES = 256 * 1024 * 1024
@@ -55,19 +56,14 @@ def open_session(
     Args:
         model: A file, or its bytes.
         threads: Threads within an operator; None for onnxruntime's choice.
-        providers: Execution providers in order of preference; none means the CPU's.
+        providers: Execution providers in order of preference, by short names or onnxruntime's;
+            none means the CPU's. What one cannot run falls to the next, at last to the CPU.
 
     Raises:
-        ModelError: The file is absent or not a usable graph, or a provider is not available.
+        ModelError: The file is absent or not a usable graph, or a provider is not available, or
+            does not start on this machine.
     """
-    wanted = list(providers) or ["CPUExecutionProvider"]
-    available = ort.get_available_providers()
-    absent = [name for name in wanted if name not in available]
-    if absent:
-        raise ModelError(
-            f"execution provider {', '.join(absent)} is not available; this onnxruntime has "
-            f"{', '.join(available)}"
-        )
+    wanted = choose_providers(providers, ort.get_available_providers())
     if threads is not None and threads < 1:
         raise ModelError(f"{threads} threads cannot run a graph; give 1 or more")
     if isinstance(model, Path) and not model.is_file():
@@ -81,10 +77,18 @@ def open_session(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     source = str(model) if isinstance(model, Path) else model
     try:
-        return ort.InferenceSession(source, options, providers=wanted)
+        session = ort.InferenceSession(source, options, providers=wanted)
     except Exception as error:  # onnxruntime's exceptions share no base class
         name = model if isinstance(model, Path) else "pruned graph"
         raise ModelError(f"{name}: onnxruntime cannot load it: {first_line(error)}") from error
+    # A provider whose driver is missing is left out without a word, and the CPU does its work.
+    silent = [name for name in providers if full_name(name) not in session.get_providers()]
+    if silent:
+        raise ModelError(
+            f"execution provider {', '.join(silent)} does not start on this machine: its driver or "
+            "libraries are missing, or of another version; use --provider cpu until they fit"
+        )
+    return session
 
 
 def run_session(

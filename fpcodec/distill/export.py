@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from fpcodec.detectors.factory import CONFIG_FILE
-from fpcodec.detectors.onnx import EDGE_FILE, SERVER_FILE, OnnxDetector
+from fpcodec.detectors.onnx import EDGE_FILE, LIGHT_EDGE, SERVER_FILE, OnnxDetector
 from fpcodec.detectors.onnx_graph import edge_macs_table
 from fpcodec.detectors.onnx_session import open_session
 from fpcodec.detectors.onnx_shapes import import_onnx
@@ -58,7 +58,7 @@ def write_light_detector(
         "kind": "onnx",
         "files": {name: file_sha256(out / name) for name in (EDGE_FILE, SERVER_FILE)},
         "macs": {"edge": macs, "server": detector.server_macs},
-        "light_edge": {
+        LIGHT_EDGE: {
             "body": config.body,
             "size": list(student.config.size or detector.network_size),
             "loss": config.loss,

@@ -114,9 +114,9 @@ def way_macs(workplace: Workplace, pyramid: Pyramid, way: Way | None) -> Macs:
     if kind == "features" and label is not None:
         opened = workplace.profile(label)
         codec = opened.codec
-        light = None if opened.light_edge is None else opened.light_edge.macs(chosen)
-        if light is not None:
-            edge["network"] = light
+        other = None if opened.other_edge is None else opened.other_edge.macs(chosen)
+        if other is not None:
+            edge["network"] = other
         edge["codec"] = analysis_macs(codec, pyramid, chosen)
         server["codec"] = synthesis_macs(codec, pyramid, chosen)
     return {"edge": edge, "server": server}

@@ -35,15 +35,27 @@ class Environment:
     threads: int | None
 
     @classmethod
-    def capture(cls, command: str | None = None, threads: int | None = None) -> Environment:
-        """Look at this machine and installation."""
+    def capture(
+        cls,
+        command: str | None = None,
+        threads: int | None = None,
+        *,
+        checkout: Path | None = None,
+    ) -> Environment:
+        """Look at this machine and installation.
+
+        Args:
+            command: What measures.
+            threads: Given to the networks.
+            checkout: That the package was installed from; None where it lies in it.
+        """
         optional = {name: _version(name) for name in OPTIONAL}
         versions = {
             "fpcodec": __version__,
             **{name: _version(name) for name in PACKAGES},
             **{name: version for name, version in optional.items() if version is not None},
         }
-        return cls(command, commit(), versions, _cpu_model(), threads)
+        return cls(command, commit(checkout), versions, _cpu_model(), threads)
 
 
 def _version(package: str) -> str | None:

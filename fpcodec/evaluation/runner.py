@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fpcodec.data.coco import CocoDataset
 from fpcodec.detectors.base import Detector
+from fpcodec.detectors.onnx import EDGE_PRECISION, LIGHT_EDGE
 from fpcodec.errors import InputError
 from fpcodec.evaluation.agreement import total_agreement
 from fpcodec.evaluation.average_precision import require_coco_eval
@@ -231,8 +232,12 @@ def _described(way: Way | None, workplace: Workplace) -> dict[str, Any]:
     if "profile" in parameters:
         opened = workplace.profile(parameters["profile"])
         codec = opened.codec
-        if opened.light_edge is not None:
-            parameters["light_edge"] = True
+        if opened.other_edge is not None:
+            config = opened.profile.detector_config
+            if LIGHT_EDGE in config:
+                parameters[LIGHT_EDGE] = True
+            if EDGE_PRECISION in config:
+                parameters[EDGE_PRECISION] = config[EDGE_PRECISION]["precision"]
         parameters |= {"codec_id": codec.codec_id, "stream_id": codec.stream_id.hex()}
     return {"kind": way.kind, "family": way.family, "parameters": parameters}
 

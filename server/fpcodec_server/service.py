@@ -6,6 +6,7 @@ import asyncio
 import functools
 import logging
 import secrets
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -23,7 +24,7 @@ from fpcodec.errors import (
     Overloaded,
     Unavailable,
 )
-from fpcodec.status import to_wire
+from fpcodec.status import TIME_KEY, to_wire
 from fpcodec.v1 import codec_pb2
 from fpcodec.video import is_inter
 from fpcodec_server.calls import current_call
@@ -137,6 +138,7 @@ class CodecServicer:
         catalog, _ = self._require_open()
         chosen = catalog.choose(request.stream_ids)
         told = chosen or catalog.first
+        context.set_trailing_metadata(((TIME_KEY, str(round(1000 * time.time()))),))
         response = codec_pb2.NegotiateResponse(
             served_stream_ids=[profile.stream_id for profile in catalog],
             served_frame_versions=FRAME_VERSIONS,

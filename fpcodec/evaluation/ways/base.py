@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from fpcodec.codecs.base import Codec
 from fpcodec.detections import Detections
 from fpcodec.detectors.base import Detector, Image
+from fpcodec.detectors.onnx import EDGE_PRECISION, LIGHT_EDGE
 from fpcodec.errors import InputError
 from fpcodec.evaluation.rivals.pictures import content_picture
 from fpcodec.profile import Profile
@@ -102,13 +103,13 @@ class OpenProfile:
         infer: Takes a frame to a server half, in this process or over a network.
         infer_partial: The same for the first bytes of a frame; None where the server takes whole
             frames alone.
-        light_edge: Extracts in place of the full edge half; None where that does it.
+        other_edge: Extracts in place of the detector's own edge half; None where that does it.
     """
 
     profile: Profile
     infer: Callable[[bytes], Answer]
     infer_partial: Callable[[bytes], Answer] | None = None
-    light_edge: Detector | None = None
+    other_edge: Detector | None = None
 
     @property
     def codec(self) -> Codec:
@@ -126,8 +127,8 @@ class OpenProfile:
         def infer_partial(frame: bytes) -> Answer:
             return half.infer(frame, partial=True)
 
-        light = profile.open_detector("edge", threads=threads) if has_light_edge(profile) else None
-        return cls(profile, infer, infer_partial, light)
+        other = profile.open_detector("edge", threads=threads) if stands_for(profile) else None
+        return cls(profile, infer, infer_partial, other)
 
 
 @dataclass(frozen=True)
@@ -147,11 +148,11 @@ class Workplace:
         """Open profiles that share one detector.
 
         Args:
-            folders: Label to profile folder; the first without a light edge opens the detector.
+            folders: Label to profile folder; the first with the detector's own edge opens it.
             threads: For the networks; None for the runtime's default.
 
         Raises:
-            InputError: There is no profile, all have light edges, or two were made for different
+            InputError: There is no profile, all have other edges, or two were made for different
                 detectors.
             ProfileError: A folder is no profile.
         """
@@ -216,32 +217,40 @@ def load_profiles(folders: Mapping[str, Path]) -> dict[str, Profile]:
 
 
 def reference_profile(profiles: Mapping[str, Profile]) -> Profile:
-    """The first whose detector has its full edge half: what everything is compared with.
+    """The first whose detector has its own edge half: what everything is compared with.
 
     Raises:
-        InputError: All have light edges.
+        InputError: All have light edges, or edges of lower precision.
     """
     for profile in profiles.values():
-        if not has_light_edge(profile):
+        if not stands_for(profile):
             return profile
     raise InputError(
-        f"profiles {', '.join(profiles)} have light edges alone, and nothing to compare them with; "
-        "name a profile of the full detector too"
+        f"profiles {', '.join(profiles)} have light edges alone, or edges of lower precision, and "
+        "nothing to compare them with; name a profile of the full detector too"
     )
 
 
-def has_light_edge(profile: Profile) -> bool:
-    """Whether the edge computes the pyramid with a network that ``fpcodec distill`` taught."""
-    return "light_edge" in profile.detector_config
+def stands_for(profile: Profile) -> dict[str, str]:
+    """Files of the detector that this profile's stand for: name to sha256; empty for its own.
+
+    The edge may compute the pyramid with a network that ``fpcodec distill`` taught, or in lower
+    precision.
+    """
+    config, files = profile.detector_config, {}
+    # A light edge may be quantised; the graph that it was taught by is the detector's own.
+    for key in (EDGE_PRECISION, LIGHT_EDGE):
+        files.update(config.get(key, {}).get("stands_for", {}))
+    return files
 
 
 def detector_identity(profile: Profile) -> list[Any]:
     """What makes a profile's detector the same, wherever its files lie; JSON-able.
 
-    A light edge counts as the full one that it stands for.
+    Another edge counts as the one that it stands for.
     """
     config = profile.detector_config
-    files = {**(config.get("files") or {}), **config.get("light_edge", {}).get("stands_for", {})}
+    files = {**(config.get("files") or {}), **stands_for(profile)}
     return [config.get("kind"), config.get("source"), files or None, profile.spec.to_dict()]
 
 

@@ -59,10 +59,10 @@ class FeaturesWay:
         """
         opened = workplace.profile(self.profile)
         pyramid, times = scene.pyramid, {"extract": scene.extract_ms}
-        if opened.light_edge is not None:
+        if opened.other_edge is not None:
             times = {}
             with stopwatch(times, "extract"):
-                pyramid = opened.light_edge.extract(scene.image)
+                pyramid = opened.other_edge.extract(scene.image)
         with stopwatch(times, "encode"):
             frame = opened.codec.encode(pyramid, self.quality, self.levels)
         sent = perf_counter()
