@@ -55,9 +55,14 @@ def anchors(text: str) -> set[str]:
 
 def commands_in(text: str) -> Iterator[list[str]]:
     """The words of every command of ours in a document's console blocks."""
-    for block in blocks(text, "console") + blocks(text, "bash"):
-        for line in re.sub(r"\\\n\s*", " ", block).splitlines():
-            for part in line.removeprefix("$ ").split(" && "):
-                words = shlex.split(part, comments=True)
-                if words and Path(words[0]).name == "fpcodec":
-                    yield words[1:]
+    lines = [
+        line.removeprefix("$ ")
+        for language in ("console", "bash")
+        for block in blocks(text, language)
+        for line in re.sub(r"\\\n\s*", " ", block).splitlines()
+        if language == "bash" or line.startswith("$ ")  # the others are what a command prints
+    ]
+    for part in " && ".join(lines).split(" && "):
+        words = shlex.split(part, comments=True)
+        if words and Path(words[0]).name == "fpcodec":
+            yield words[1:]

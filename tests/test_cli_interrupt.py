@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,8 +23,17 @@ from fpcodec.data import generate_scene
 from fpcodec.profile import Profile, embedded_profile_path
 
 PICTURES = 60
+LONGEST_S = 120
 LEFT_BY_OTHERS = (".ses", "torchinductor_")
 """By onnxruntime and torch, however a process ends."""
+
+
+@pytest.fixture(autouse=True)
+def _heeded() -> Iterator[None]:
+    """Ctrl-C reaches what a test starts even where the tests themselves run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +63,8 @@ def annotations(images: Path, tmp_path: Path) -> Path:
 
 def terminal_text(master: int) -> Iterator[str]:
     """What a terminal has shown so far, again and again, until its other end closes."""
-    text = b""
-    while select.select([master], [], [], 60)[0]:
+    text, end = b"", time.monotonic() + LONGEST_S
+    while time.monotonic() < end and select.select([master], [], [], 60)[0]:
         try:
             text += os.read(master, 65536)
         except OSError:
@@ -79,7 +89,10 @@ def interrupt(folder: Path, sign: str, *arguments: object) -> str:
             if not sent and re.search(sign, shown):
                 os.killpg(process.pid, signal.SIGINT)
                 sent = True
-        process.wait(30)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
     os.close(master)
     assert sent, shown
     assert process.returncode == 130, shown

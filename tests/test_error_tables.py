@@ -16,6 +16,7 @@ tables = script_fixture("error_table")
 OTHERS = {
     "fpcodec": "AttributeError",  # what Python wants of a module without the name
     "fpcodec.cli.app": "Exit",  # Typer's own end of a command
+    "fpcodec.cli.doctor": "Exit",  # the same, with exit code 1
     "fpcodec.detectors.layouts.options": "ValueError",  # caught beside int's and float's
     "fpcodec.detectors.torchvision_models": "ValueError",  # caught beside torchvision's
     "fpcodec.executor.local": "KeyboardInterrupt",

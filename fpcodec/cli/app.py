@@ -40,7 +40,8 @@ USAGE_EXIT = 2
 INTERRUPT_EXIT = 130
 EPILOG = (
     "Exit codes: 0 done; 2 an error, one line on stderr says what to do; 130 stopped by Ctrl-C; "
-    "1 output that nobody reads, or a fault of fpcodec, with a traceback to report."
+    "1 doctor found what fails, output that nobody reads, or a fault of fpcodec, with a traceback "
+    "to report."
 )
 
 

@@ -66,7 +66,7 @@ def bytes_part(subject: Subject, result: Result, spec: PyramidSpec) -> str:
         waiting = (
             f"Pictures are coded at the network's input size, {_size(subject)}; of each format "
             "the smallest of four qualities in which the whole detector agrees with the original "
-            "as well as the frame does. Agreement on one picture is coarse: the curve below "
+            "as well as the frame does. Agreement on one picture is coarse: the measured curve "
             "says what holds on average."
         )
     else:
