@@ -221,7 +221,7 @@ def test_help_ends_with_an_example() -> None:
     result = CliRunner().invoke(app, ["train", "--help"])
     assert result.exit_code == 0
     assert "fpcodec train " in result.stdout.partition("Example:")[2]
-    assert "--steps alone" in " ".join(result.stdout.replace("│", " ").split())
+    assert "in place of --steps" in " ".join(result.stdout.replace("│", " ").split())
 
 
 @pytest.mark.slow
