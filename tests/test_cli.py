@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from fpcodec.cli.app import app
 from fpcodec.data import generate_scene
+from fpcodec.profile import Profile, embedded_profile_path
 
 COMMANDS = (
     "demo", "serve", "detect", "edge", "encode", "decode", "inspect", "export", "calibrate",
@@ -172,6 +173,22 @@ def test_calibrated_profile_can_be_used(photo: Path, tmp_path: Path) -> None:
     wrong = run("decode", frame, "--json")
     assert wrong.exit_code == 2
     assert wrong.stderr.startswith("error: ")
+    again = run("calibrate", "--detector", "tiny", "--images", tmp_path, "--out", profile)
+    assert again.exit_code == 2
+    assert "--replace" in again.stderr
+
+
+def test_profiles_lists_what_ships_whatever_lies_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Profile.load(embedded_profile_path()).save(Path("yolox_nano"))
+    Path("tiny").mkdir()
+    listed = run_json("profiles", "list", "--json")
+    recipes = [facts["name"] for facts in listed if facts["recipe"]]
+    assert recipes == ["yolox_nano"]
+    assert listed[-1]["folder"] == "yolox_nano"
+    assert len(listed) == 4
 
 
 def test_eval_measures_bytes_and_drop(tmp_path: Path) -> None:

@@ -122,8 +122,9 @@ def test_calibrate(over: bool, images: Path, tmp_path: Path) -> None:
     if over:
         before = Profile.load(embedded_profile_path()).save(out).stream_id
     interrupt(
-        tmp_path, r"[1-9]\d*/120", "calibrate", "--detector=tiny", "--images", images, "--out", out
-    )
+        tmp_path, r"[1-9]\d*/120", "calibrate", "--detector=tiny", "--images", images, "--out", out,
+        "--replace",
+    )  # fmt: skip
     assert hidden(tmp_path) == []
     assert out.exists() is over
     if over:

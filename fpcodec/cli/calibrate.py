@@ -10,7 +10,11 @@ import typer
 
 from fpcodec.cli.options import DETECTOR_HELP, Json, Threads
 from fpcodec.cli.output import note, print_json, progress_callback
+from fpcodec.errors import InputError
 from fpcodec.image_folder import choose_images
+
+FEW_IMAGES = 100
+"""Below, calibration says so."""
 
 if TYPE_CHECKING:
     from fpcodec.profile import Profile
@@ -25,12 +29,17 @@ class CodecFamily(str, Enum):
 
 def calibrate(
     detector: Annotated[str, typer.Option(metavar="SPEC", help=DETECTOR_HELP)],
-    images: Annotated[Path, typer.Option(metavar="DIR", help="Folder of typical images.")],
+    images: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder of typical images; some hundred are good.")
+    ],
     out: Annotated[Path, typer.Option(metavar="PROFILE", help="The profile folder to write.")],
     limit: Annotated[
         int, typer.Option(metavar="N", min=1, help="Use at most so many of the images.")
     ] = 400,
     seed: Annotated[int, typer.Option(min=0, help="Chooses which of the images.")] = 0,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Even where PROFILE is a profile already.")
+    ] = False,
     codec: Annotated[CodecFamily, typer.Option(help="The codec to fit.")] = CodecFamily.pca,
     threads: Threads = None,
     as_json: Json = False,
@@ -51,10 +60,11 @@ def calibrate(
     paths = choose_images(images, limit, seed)
     from fpcodec.calibration import calibrate as run
     from fpcodec.detectors.factory import open_detector
-    from fpcodec.profile_folder import require_free
+    from fpcodec.profile_folder import MANIFEST, require_free
 
     require_free(out)
-
+    if not replace and (out / MANIFEST).exists():
+        raise InputError(f"{out} is a profile already; give --replace, or another --out")
     opened = open_detector(detector, threads=threads)
     with progress_callback("Calibrating") as progress:
         profile = run(opened, paths, out, codec=codec.value, seed=seed, progress=progress)
@@ -64,6 +74,12 @@ def calibrate(
     note(f"{out}: codec {codec.value}, {len(paths)} images, stream {profile.stream_id.hex()[:12]}")
     for scale, names in profile.key_levels.items():
         note(f"key levels for {scale} objects: {', '.join(names)}")
+    if len(paths) < FEW_IMAGES:
+        note(f"so few images fit a codec loosely; give {FEW_IMAGES} or more, of the camera's kind")
+    note(
+        f"try it: fpcodec demo --profile {out} --image PHOTO; for fewer bytes: "
+        f"fpcodec train --start {out}"
+    )
 
 
 def _report(profile: Profile, folder: Path) -> dict[str, Any]:

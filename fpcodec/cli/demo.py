@@ -66,6 +66,12 @@ def demo(
     _print(results, loaded, quality)
     for result in results:
         note(f"{files[result.name]['picture']}: look at this")
+    note(
+        "Boxes are always the smallest: an edge that can run the whole detector should send them. "
+        "A frame is for a head that must stay on the server."
+    )
+    if profile is None and image:
+        note("These boxes are of a detector of drawn shapes; --profile takes another one.")
 
 
 def _run(

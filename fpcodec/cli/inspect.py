@@ -96,7 +96,8 @@ def _print(report: dict[str, Any]) -> None:
         f"{report['frame']}: {report['bytes']:,} bytes, of them "
         f"{report['overhead_bytes']} overhead; "
         f"frame version {report['version']}, codec {report['codec_id']}, "
-        f"stream {report['stream']}, quality {report['quality']}/255"
+        f"stream {report['stream']}, quality {report['quality']}/255 "
+        f"(--quality {report['quality'] / 255:.2f})"
     )
     typer.echo(f"image {image} pixels, network input {network} pixels")
     if "profile" in report:

@@ -184,7 +184,8 @@ def _print(plan: Plan) -> None:
     table = Table(
         title=f"{format_bit_rate(link.uplink_bps)}, round trip {link.rtt_ms:g} ms, "
         f"edge x{speeds.edge:g}, server x{speeds.server:g}, drop up to {plan.max_drop:g} AP",
-        caption="times in ms, mean bytes; p95: an image of the 95th percentile's bytes",
+        caption="each way at its quickest setting; "
+        "times in ms, mean bytes; p95: an image of the 95th percentile's bytes",
     )
     table.add_column("way", no_wrap=True)
     table.add_column("setting")

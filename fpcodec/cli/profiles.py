@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fpcodec.cli.completion import all_profiles, embedded_names
+from fpcodec.cli.completion import all_profiles, embedded_names, profile_folders
 from fpcodec.cli.options import Json
 from fpcodec.cli.output import note, print_json, print_table, progress_callback
 from fpcodec.cli.profile_facts import codec_name, facts_lines, facts_of, file_bytes, open_named
@@ -28,13 +28,18 @@ Named = Annotated[
 
 @profiles.command("list")
 def list_profiles(as_json: Json = False) -> None:
-    """List what ships with the package; a recipe lacks its detector, see get.
+    """List what ships with the package, and profiles in this folder.
+
+    A recipe lacks its detector, see get.
 
     Example:  fpcodec profiles list
     """
-    from fpcodec.embedded import EMBEDDED, RECIPES
+    from fpcodec.embedded import EMBEDDED, RECIPES, asset_folder
 
-    found = [facts_of(name) for name in (*EMBEDDED, *RECIPES)]
+    # By their folders: one of the same name may lie here too.
+    found = [facts_of(str(asset_folder() / name)) for name in (*EMBEDDED, *RECIPES)]
+    shipped = len(found)
+    found += [facts_of(f"./{name}") for name in profile_folders("")]
     if as_json:
         print_json(found)
         return
@@ -43,10 +48,13 @@ def list_profiles(as_json: Json = False) -> None:
     table = Table()
     for title in ("name", "codec", "levels", "stream", "detector"):
         table.add_column(title, no_wrap=True)
-    for facts in found:
+    for number, facts in enumerate(found):
         detector = "embedded" if facts["recipe"] is None else "fetched by get"
+        if number >= shipped:
+            detector = "your own"
         levels = " ".join(facts["levels"])
-        table.add_row(facts["name"], facts["codec"], levels, facts["stream_id"][:12], detector)
+        name = facts["name"] if number < shipped else f"./{facts['folder']}"
+        table.add_row(name, facts["codec"], levels, facts["stream_id"][:12], detector)
     print_table(table)
 
 

@@ -46,7 +46,8 @@ def tensors(
     _print(found)
     note(f"shapes fit: decode={', '.join(found.layouts) or 'none of the layouts'}")
     cut = "&".join(f"{level}={ways[0].name}" for level, ways in found.levels.items())
-    kind = found.layouts[0] if len(found.layouts) == 1 else "LAYOUT"
+    kind = found.layouts[0] if found.layouts else "MODULE:FUNCTION"
+    note("any tensor of a level can be the cut; compare cuts by bytes at equal AP (fpcodec eval)")
     note(f'try: --detector "onnx:{model}?{cut}&decode={kind}"')
 
 

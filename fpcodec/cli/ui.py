@@ -87,6 +87,7 @@ def ui(
     security = channel_security(
         tls, tls_ca, tls_cert, tls_key, tls_server_name, token_file, token_in_plain_text
     )
+    require_gradio()
     with contextlib.ExitStack() as stack:
         bound = stack.enter_context(listening(host, port))
         infer = None
@@ -99,7 +100,6 @@ def ui(
             client.negotiate(loaded.stream_id)
             infer = client.infer
         note("starting the page ..")
-        require_gradio()
         from fpcodec.ui.page import Page
         from fpcodec.ui.visit import Studio
         from fpcodec.ui.web import run

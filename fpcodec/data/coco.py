@@ -105,7 +105,7 @@ class CocoDataset:
         if absent:
             raise InputError(
                 f"{self.name}: {len(absent)} of {len(self)} image files are missing, the first "
-                f"is {absent[0]}; name the image folder"
+                f"is {absent[0]}; name the folder that has them all"
             )
 
     def category_ids(self, labels: Sequence[str]) -> tuple[int | None, ...]:

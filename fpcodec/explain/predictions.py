@@ -19,11 +19,11 @@ try:
     from torch import Tensor
 except ImportError as error:
     raise MissingDependency(
-        "explanations by gradient need torch; pip install 'fpcodec[torch]', or use the method "
-        "drise, which needs none"
+        "explanations by gradient need torch; pip install 'fpcodec[torch]', or use "
+        "--method drise, which needs none"
     ) from error
 
-_INSTEAD = "use the method drise, which asks for nothing but detections"
+_INSTEAD = "use --method drise, which asks for nothing but detections"
 
 
 @dataclass(frozen=True)
