@@ -45,6 +45,12 @@ class Gestures:
         """A generated scene, by its name."""
         return self._opened(visit, lambda: Visit(self._scene(name)), values)
 
+    def return_to_scene(self, visit: Visit | None, name: str, *values: Any) -> list[Any]:
+        """The chosen scene again, once the visitor is done with a picture of their own."""
+        if visit is None or not visit.subject.brought:
+            return [gr.skip()] * OPENED
+        return self.open_scene(visit, name, *values)
+
     def open_file(self, visit: Visit | None, path: str, *values: Any) -> list[Any]:
         """A picture or a clip; last, the field it came from, free again and with its name."""
         picked, problem = _tried(lambda: Picked.of(path), visit)

@@ -30,10 +30,17 @@ _CHOOSE = """
 element.addEventListener('click', (event) => {
   const box = event.target.closest('button.box');
   if (!box) return;
+  const again = box.classList.contains('chosen');
+  const live = document.querySelector('.fpc-live');
+  if (again) {
+    document.getElementById('reasons-title').scrollIntoView({block: 'start'});
+    live.textContent = 'This box is explained below.';
+    return;
+  }
   for (const other of element.querySelectorAll('button.chosen')) other.classList.remove('chosen');
   box.classList.add('chosen');
   trigger('select', {side: box.dataset.side, index: box.dataset.index});
-  document.querySelector('.fpc-live').textContent = 'Working on the explanation.';
+  live.textContent = 'Working on the explanation.';
 });
 """
 
@@ -101,7 +108,7 @@ class Page:
 
     def _lay_out_sources(self) -> None:
         with gr.Tabs():
-            with gr.Tab("Scene"):
+            with gr.Tab("Scene") as self._scene_tab:
                 self._scenes = gr.Dropdown(
                     list(SCENES), value=next(iter(SCENES)), label="Generated scene",
                     info=None if self._studio.is_of_scenes else _UNKNOWN_SCENES, filterable=False,
@@ -173,6 +180,9 @@ class Page:
         ]  # fmt: skip
         if self._status is None:
             events += [
+                self._scene_tab.select(
+                    does.return_to_scene, [self._visit, self._scenes, *controls], taken, **working
+                ),
                 self._file.upload(
                     does.open_file, [self._visit, self._file, *controls],
                     [*taken, self._file], **working

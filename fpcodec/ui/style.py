@@ -15,6 +15,7 @@ CSS = """
 .fpc h2,h2.fpc{font-size:1.15rem;margin:.6rem 0 .5rem;font-weight:650;color:var(--fpc-ink)}
 .fpc h3{font-size:1rem;margin:0;font-weight:650}
 .fpc p{margin:.35rem 0;max-width:60rem;line-height:1.45}
+#reasons-title{scroll-margin-top:1rem}
 .fpc .soft,.fpc.soft{color:var(--fpc-soft);font-size:.86rem}
 .fpc figure{margin:0}
 .fpc figcaption{color:var(--fpc-ink);font-size:.9rem;margin:0 0 .35rem}
