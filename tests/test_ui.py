@@ -134,14 +134,14 @@ def test_sliders_clamp_what_they_are_sent() -> None:
 
 def test_a_picture_that_was_brought_has_a_warning(studio: Studio, bench: Workbench) -> None:
     image = generate_scene(3).image
-    brought = studio.draw(studio.open("mine.jpg", image, brought=True), OperatingPoint())["shown"]
+    brought = studio.draw(studio.open("mine.jpg", image, brought=True), OperatingPoint())["summary"]
     for words in (
         "Shown: <b>mine.jpg</b>", "ball, crate, star, ring, cross, cone", "mean nothing",
         "its own test images", "fpcodec profiles get yolox_nano --out yolox_nano",
         "fpcodec ui --profile yolox_nano",
     ):  # fmt: skip
         assert words in brought
-    own = studio.draw(studio.open("a scene", image), OperatingPoint())["shown"]
+    own = studio.draw(studio.open("a scene", image), OperatingPoint())["summary"]
     assert "Shown: <b>a scene</b>" in own
     assert "mean nothing" not in own
 

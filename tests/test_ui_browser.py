@@ -110,7 +110,7 @@ def test_bad_files_are_one_line_and_the_page_goes_on(page: Any, tmp_path: Path) 
     page.find_element("css selector", chooser).send_keys(str(good))
     assert until(lambda: "good.png" in message(page)), message(page)
     assert sent_bytes(page) > 0
-    shown = page.find_element("id", "fpc-shown").text
+    shown = page.find_element("id", "fpc-summary").text
     assert "Shown: good.png" in shown
     assert "mean nothing" in shown
     assert until(lambda: "Shown: good.png" in page.find_element("id", "fpc-file").text)

@@ -135,8 +135,13 @@ def _bar_row(title: str, why: str, parts: Sequence[Part], f1: str, longest: int)
 def sentence(subject: Subject, result: Result) -> str:
     """The result in a sentence, to be read out."""
     agreed = result.agreed
+    common = "nothing to compare, no box on either side"
+    if agreed.count_a or agreed.count_b:
+        common = (
+            f"{agreed.matched} boxes in common, of {agreed.count_a} unsplit and "
+            f"{agreed.count_b} split"
+        )
     return (
         f"{subject.name}: {len(result.frame):,} bytes at quality {result.quality:.2f}; "
-        f"{agreed.matched} boxes in common, of {agreed.count_a} unsplit and {agreed.count_b} "
-        f"split. Took {result.took_ms:,.0f} ms."
+        f"{common}. Took {result.took_ms:,.0f} ms."
     )

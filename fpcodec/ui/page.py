@@ -136,7 +136,7 @@ class Page:
         first = self._studio.first_parts()
         self._message = gr.HTML(message(WELCOME), js_on_load=_ANNOUNCE, elem_id="fpc-message")
         self._parts = {}
-        for name in ("shown", "summary", "boxes"):
+        for name in ("summary", "boxes"):
             script = _CHOOSE if name == "boxes" else None
             self._parts[name] = gr.HTML(first[name], js_on_load=script, elem_id=f"fpc-{name}")
         with gr.Row():

@@ -27,7 +27,7 @@ from fpcodec.ui.pictures import (
 from fpcodec.ui.results import Result, Subject
 from fpcodec.ui.workbench import Workbench
 
-PARTS = ("shown", "summary", "boxes", "bytes", "levels", "bits", "curve")
+PARTS = ("summary", "boxes", "bytes", "levels", "bits", "curve")
 """Parts of the page that every operating point draws anew, from the top."""
 
 WELCOME = "Choose a picture."
@@ -151,8 +151,8 @@ class Studio:
     def _parts(self, subject: Subject, result: Result) -> dict[str, str]:
         spec, labels = self.profile.spec, self.profile.labels
         return {
-            "shown": shown_part(subject, self.known() if subject.brought else ""),
-            "summary": summary_part(subject, result),
+            "summary": shown_part(subject, self.known() if subject.brought else "")
+            + summary_part(subject, result),
             "boxes": detections_part(subject, result, labels),
             "bytes": bytes_part(subject, result, spec),
             "levels": levels_part(result, spec),
@@ -215,7 +215,7 @@ def shown_part(subject: Subject, warning: str) -> str:
         warning: HTML of what is to be known of it; empty for nothing.
     """
     banner = f'<p class="fpc banner">{warning}</p>' if warning else ""
-    return f'<p class="fpc">Shown: <b>{text(subject.name)}</b></p>{banner}'
+    return f'<p class="fpc" id="fpc-shown">Shown: <b>{text(subject.name)}</b></p>{banner}'
 
 
 def message(words: str) -> str:
