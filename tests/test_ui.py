@@ -96,6 +96,103 @@ def test_a_server_elsewhere_is_asked(profile: Profile, subject: Subject) -> None
     assert frames == [result.frame]
 
 
+def test_a_budget_below_the_smallest_frame_gives_that_frame(
+    studio: Studio, subject: Subject
+) -> None:
+    visit = Visit(subject)
+    studio.draw(visit, OperatingPoint(None, 4))
+    assert visit.result is not None
+    assert [x.name for x in visit.result.levels if x.fate == "sent"] == ["p5"]
+    assert "The budget is 4: no frame of this picture is smaller" in told(visit)
+
+
+def gestures(studio: Studio) -> Any:
+    pytest.importorskip("gradio", reason="needs gradio, of the extra ui")
+    from fpcodec.ui.gestures import Gestures
+
+    return Gestures(studio)
+
+
+def test_numbers_while_they_are_typed_are_no_errors(studio: Studio, subject: Subject) -> None:
+    does, visit = gestures(studio), Visit(subject)
+    assert "bytes at quality" in does.draw(visit, "budget", 0.5, 1000, "all", [])[0]
+    before = visit.result
+    for same in (None, 1000):
+        assert not isinstance(does.draw(visit, "budget", 0.5, same, "all", [])[0], str)
+    assert visit.result is before
+    does.draw(visit, "budget", 0.5, 900, "all", [])
+    assert visit.result is not before
+
+
+def test_sliders_clamp_what_they_are_sent() -> None:
+    pytest.importorskip("gradio", reason="needs gradio, of the extra ui")
+    from fpcodec.ui.controls import clamp
+
+    sent = (4, None, "", 10**9, 500, float("nan"))
+    assert [clamp(160, 18000)(x) for x in sent] == [160, None, None, 18000, 500, None]
+
+
+def test_a_picture_that_was_brought_has_a_warning(studio: Studio, bench: Workbench) -> None:
+    image = generate_scene(3).image
+    brought = studio.draw(studio.open("mine.jpg", image, brought=True), OperatingPoint())["summary"]
+    for words in (
+        "Shown: <b>mine.jpg</b>", "ball, crate, star, ring, cross, cone", "mean nothing",
+        "its own test images", "fpcodec profiles get yolox_nano --out yolox_nano",
+        "fpcodec ui --profile yolox_nano",
+    ):  # fmt: skip
+        assert words in brought
+    own = studio.draw(studio.open("a scene", image), OperatingPoint())["summary"]
+    assert "Shown: <b>a scene</b>" in own
+    assert "mean nothing" not in own
+
+
+def test_nothing_found_on_both_sides_is_no_agreement(studio: Studio) -> None:
+    visit = studio.open("grey", np.full((64, 64, 3), 128, np.uint8))
+    parts = studio.draw(visit, OperatingPoint(0.5))
+    assert visit.result is not None
+    assert visit.result.agreed.count_a == visit.result.agreed.count_b == 0
+    assert "nothing to compare" in parts["summary"]
+    assert "1.00" not in parts["summary"] + parts["bytes"]
+
+
+def test_after_a_failure_the_line_says_what_is_still_shown(
+    studio: Studio, subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    does, visit = gestures(studio), Visit(subject)
+    values = ("quality", 0.5, 1000, "all", [])
+    does.draw(visit, *values)
+    bad = tmp_path / "bad.jpg"
+    bad.write_text("this is no picture")
+    answer = does.open_file(visit, str(bad), *values)
+    assert "Below is still scene." in answer[0]
+    assert answer[-1]["label"].startswith("Refused: bad.jpg.")
+    monkeypatch.setattr("fpcodec.ui.inputs.MAX_UPLOAD_BYTES", 10)
+    assert "above the limit of 64 MB" in does.open_file(visit, str(bad), *values)[0]
+
+
+def test_the_curve_shows_its_own_points_and_agrees_with_its_table(
+    studio: Studio, subject: Subject
+) -> None:
+    def drawn(quality: float) -> str:
+        return studio.draw(Visit(subject), OperatingPoint(quality))["curve"]
+
+    assert studio.curve is not None
+    for quality in (0.0, 0.3, 0.5):
+        part = drawn(quality)
+        marks = part.split("<figcaption")[0].split('class="legend"')[0]
+        assert marks.count('<circle class="features"') == len(studio.curve.frames)
+        ring = re.search(r'<circle class="here" cx="([\d.-]+)" cy="([\d.-]+)"', part)
+        assert ring is not None
+        assert 0 < float(ring[1]) < 520
+        assert 0 < float(ring[2]) < 274
+    half = next(x for x in studio.curve.frames if x.quality == 0.5)
+    assert f"takes {half.mean_bytes:,.0f} bytes on average, at AP {half.ap:.1f}" in drawn(0.5)
+    assert "1.4 below unsplit (measured)" in drawn(0.5)  # 74.8 and 73.4
+    assert "(interpolated)" in drawn(0.3)
+    assert "frame at quality 0.5" in drawn(0.5)
+    assert "JPEG 4:4:4, quality 85" in drawn(0.5)
+
+
 def test_bits_add_up_to_the_bytes_of_every_level(
     bench: Workbench, subject: Subject, profile: Profile
 ) -> None:
@@ -223,8 +320,9 @@ def test_without_torch_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "torch", None)
     visit = Visit(subject)
     studio.draw(visit, OperatingPoint(0.5))
-    with pytest.raises(MissingDependency, match=r"fpcodec\[torch\]"):
+    with pytest.raises(MissingDependency, match=r"fpcodec\[torch\]") as error:
         studio.explain(visit, studio.choices(visit)[0][1])
+    assert "drise" not in str(error.value)
 
 
 def test_names_from_a_profile_are_never_markup() -> None:

@@ -62,6 +62,30 @@ def test_a_box_is_chosen_by_keyboard_and_a_missing_extra_is_named(page: Any) -> 
     reasons = page.find_element("id", "fpc-reasons")
     assert until(lambda: "fpcodec[torch]" in reasons.text), reasons.text
     assert "MissingDependency" in reasons.text
+    assert "drise" not in reasons.text
+    chosen = page.find_elements("css selector", "button.box.chosen")
+    assert [x.get_attribute("data-side") for x in chosen] == ["split"]
+    live = page.find_element("css selector", "[role=status].fpc-live")
+    assert until(lambda: live.get_attribute("textContent").startswith("Explanation below:"))
+    top = "return document.getElementById('reasons-title').getBoundingClientRect().top"
+    assert until(lambda: 0 <= page.execute_script(top) < 900), page.execute_script(top)
+
+
+def test_the_last_number_that_was_typed_counts(page: Any) -> None:
+    for label in page.find_elements("css selector", "label"):
+        if label.text.strip() == "Byte budget":
+            label.click()
+            break
+    field = "input[type=number][aria-label*='Byte budget']"
+    assert until(lambda: page.find_element("css selector", field).is_displayed())
+    for value in (4, 600, 1200):
+        number = page.find_element("css selector", field)
+        number.send_keys(keys().CONTROL, "a")
+        number.send_keys(keys().DELETE)
+        number.send_keys(str(value), keys().ENTER)
+    assert until(lambda: 1000 < sent_bytes(page) <= 1200), message(page)
+    assert "Error" not in message(page)
+    assert page.find_elements("css selector", ".toast-wrap .toast-body") == []
 
 
 def test_bad_files_are_one_line_and_the_page_goes_on(page: Any, tmp_path: Path) -> None:
@@ -77,12 +101,21 @@ def test_bad_files_are_one_line_and_the_page_goes_on(page: Any, tmp_path: Path) 
     until(lambda: page.find_elements("css selector", chooser))
     page.find_element("css selector", chooser).send_keys(str(bad))
     assert until(lambda: "InputError" in message(page)), message(page)
-    assert message(page) == "InputError: bad.jpg: not an image file; use JPEG, PNG or WebP"
+    assert message(page) == (
+        "InputError: bad.jpg: not an image file; use JPEG, PNG or WebP. "
+        "Below is still Generated scene 1."
+    )
     assert "Traceback" not in page.page_source
     until(lambda: page.find_elements("css selector", chooser))
     page.find_element("css selector", chooser).send_keys(str(good))
     assert until(lambda: "good.png" in message(page)), message(page)
     assert sent_bytes(page) > 0
+    shown = page.find_element("id", "fpc-summary").text
+    assert "Shown: good.png" in shown
+    assert "mean nothing" in shown
+    assert until(lambda: "Shown: good.png" in page.find_element("id", "fpc-file").text)
+    open_tab(page, "Scene")
+    assert until(lambda: "Shown: Generated scene 1" in page.find_element("id", "fpc-shown").text)
 
 
 def test_everything_has_a_name_and_no_other_host_is_asked(page: Any) -> None:

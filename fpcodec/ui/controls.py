@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,11 @@ import gradio as gr
 
 from fpcodec.detections import SCALES
 from fpcodec.profile import Profile
+from fpcodec.split import DEFAULT_QUALITY
 from fpcodec.ui.operating_point import OperatingPoint
 
 QUALITY, BUDGET = "quality", "budget"
-_LEAST_BUDGET, _USUAL_BUDGET = 200, 20_000
+_LEAST_BUDGET, _USUAL_BUDGET = 160, 20_000
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,18 @@ class Controls:
         rate = gr.Radio(
             [("Quality", QUALITY), ("Byte budget", BUDGET)], value=QUALITY, label="Set the rate by"
         )
-        quality = gr.Slider(0, 1, 0.5, step=0.01, label="Quality", info="0 smallest, 1 best")
+        # Rows are shown and hidden: a slider that is itself updated would be made anew.
+        with gr.Row() as quality_row:
+            quality = gr.Slider(0, 1, 0.5, step=0.01, label="Quality", info="0 smallest, 1 best")
         most = largest_budget(profile.measured)
-        budget = gr.Slider(
-            _LEAST_BUDGET, most, 1000, step=20, label="Byte budget", visible=False,
-            info="longest frame; the finest levels are left out where there is no room",
-        )  # fmt: skip
+        with gr.Row(visible=False) as budget_row:
+            budget = gr.Slider(
+                _LEAST_BUDGET, most, 1000, step=20, label="Byte budget",
+                info="longest frame; the finest levels are left out where there is no room",
+            )  # fmt: skip
+        for slider, low, high in ((quality, 0, 1), (budget, _LEAST_BUDGET, most)):
+            # What is typed passes through values out of range; gradio would answer with an error.
+            vars(slider)["preprocess"] = clamp(low, high)
         levels = gr.Radio(
             [("All", "all"), ("Auto", "auto"),
              ("For object sizes", "scales")],
@@ -59,7 +66,8 @@ class Controls:
         )  # fmt: skip
         rate.input(
             lambda chosen: [gr.update(visible=chosen == x) for x in (QUALITY, BUDGET)],
-            rate, [quality, budget], show_progress="hidden", api_visibility="private", queue=False,
+            rate, [quality_row, budget_row], show_progress="hidden", api_visibility="private",
+            queue=False,
         )  # fmt: skip
         levels.input(
             lambda chosen: gr.update(visible=chosen == "scales"), levels, scales,
@@ -73,8 +81,13 @@ class Controls:
         return [self.rate, self.quality, self.budget, self.levels, self.scales]
 
     @staticmethod
+    def are_complete(rate: str, quality: float | None, budget: float | None, *_: Any) -> bool:
+        """Whether the slider that counts has a value; a number field that is emptied has none."""
+        return (budget if rate == BUDGET else quality) is not None
+
+    @staticmethod
     def read(
-        rate: str, quality: float, budget: float, levels: str, scales: list[str]
+        rate: str, quality: float | None, budget: float | None, levels: str, scales: list[str]
     ) -> OperatingPoint:
         """Their values as an operating point.
 
@@ -83,9 +96,27 @@ class Controls:
         """
         by_budget = rate == BUDGET
         return OperatingPoint(
-            None if by_budget else float(quality), int(budget) if by_budget else None,
+            None if by_budget else _value(quality, DEFAULT_QUALITY),
+            int(_value(budget, _LEAST_BUDGET)) if by_budget else None,
             levels, tuple(scale for scale in SCALES if scale in scales),
         )  # fmt: skip
+
+
+def _value(typed: float | None, default: float) -> float:
+    return default if typed is None else float(typed)
+
+
+def clamp(low: float, high: float) -> Callable[[Any], float | None]:
+    """Reads what a slider sends; None for nothing."""
+
+    def clamped(payload: Any) -> float | None:
+        try:
+            value = float(payload)
+        except (TypeError, ValueError):
+            return None
+        return min(max(value, low), high) if math.isfinite(value) else None
+
+    return clamped
 
 
 def largest_budget(measured: Mapping[str, Any]) -> int:

@@ -17,6 +17,7 @@ _WIDTH, _HEIGHT = 520, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 16, 12, 46
 _KINDS = {"features": "frames of this profile", "picture": "pictures of any format, best as a line",
           "boxes": "boxes alone"}  # fmt: skip
+_FORMAT_NAMES = {"webp": "WebP", "jpeg": "JPEG", "avif": "AVIF", "jxl": "JPEG XL"}
 _AP_STEPS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 
 
@@ -35,9 +36,9 @@ def curve_part(
         return section("curve", title, _absent(measured))
     here = _operating_point(curve, result)
     words = f"AP on {curve.images} images, measured in one run. {_words(curve, result, here)}"
-    axes = Axes.around(curve, result)
+    axes = Axes.around(curve, result, here)
     rows = [
-        (point.name, f"{point.mean_bytes:,.0f}", f"{point.ap:.1f}")
+        (_plain_name(point), f"{point.mean_bytes:,.0f}", f"{point.ap:.1f}")
         for line in curve.families.values()
         for point in line
     ]
@@ -74,7 +75,29 @@ def _operating_point(curve: ProfileCurve, result: Result | None) -> tuple[float,
     """Mean bytes and AP of the controls; None for what was not measured."""
     if result is None or any(x.fate == "recovered" for x in result.levels):
         return None
+    point = _measured(curve, result.quality)
+    if point is not None:
+        return point.mean_bytes, point.ap
     return curve.at_quality(result.quality)
+
+
+def _measured(curve: ProfileCurve, quality: float) -> CurvePoint | None:
+    """The measured point of a quality, as frames carry it: in 255 steps."""
+    of_quality = (x for x in curve.frames if x.quality is not None)
+    return next(
+        (x for x in of_quality if round(255 * (x.quality or 0)) == round(255 * quality)), None
+    )
+
+
+def _plain_name(point: CurvePoint) -> str:
+    """A setting in words."""
+    if point.kind == "features":
+        levels = point.family.partition(" ")[2].replace("+", ", ")
+        return f"frame at quality {point.quality:g}" + (f" ({levels})" if levels else "")
+    if point.kind == "boxes":
+        return f"boxes of score {point.name.split()[-1]} or more"
+    codec, _, rest = point.name.partition(" ")
+    return f"{_FORMAT_NAMES.get(codec, codec)} {rest.replace(' q', ', quality ').removeprefix('q')}"
 
 
 def _words(curve: ProfileCurve, result: Result | None, here: tuple[float, float] | None) -> str:
@@ -82,12 +105,15 @@ def _words(curve: ProfileCurve, result: Result | None, here: tuple[float, float]
         return "Choose a picture to see where it lies."
     size = f"The dotted line is this picture's {len(result.frame):,} bytes."
     if here is not None:
-        drop = (
-            "" if curve.unsplit_ap is None else f", {curve.unsplit_ap - here[1]:.1f} below unsplit"
-        )
+        drop = ""
+        if curve.unsplit_ap is not None:
+            # Of the rounded numbers, which are those that are shown.
+            less = round(curve.unsplit_ap, 1) - round(here[1], 1)
+            drop = f", {less:.1f} below unsplit"
+        known = "measured" if _measured(curve, result.quality) else "interpolated"
         return (
             f"Quality {result.quality:.2f} takes {here[0]:,.0f} bytes on average, at AP "
-            f"{here[1]:.1f}{drop}: the ring. {size}"
+            f"{here[1]:.1f}{drop} ({known}): the ring. {size}"
         )
     if any(x.fate == "recovered" for x in result.levels):
         return f"It is of frames with every level; with fewer the AP is another. {size}"
@@ -107,13 +133,17 @@ class Axes:
     ap_range: tuple[float, float]
 
     @classmethod
-    def around(cls, curve: ProfileCurve, result: Result | None) -> Axes:
-        """Everything that loses no more than SHOWN_DROP, and the present axes."""
+    def around(
+        cls, curve: ProfileCurve, result: Result | None, here: tuple[float, float] | None
+    ) -> Axes:
+        """The profile's own frames, what else loses no more than SHOWN_DROP, and the present."""
         aps = [point.ap for point in curve.points]
         top = max([*aps, curve.unsplit_ap or 0.0])
-        low = max(min(aps), top - SHOWN_DROP)
+        own = [point.ap for point in curve.frames]
+        low = min([max(min(aps), top - SHOWN_DROP), *own])
         sizes = [point.mean_bytes for point in curve.points if point.ap >= low]
         sizes += [] if result is None else [float(len(result.frame))]
+        sizes += [] if here is None else [here[0]]
         margin = 0.06 * max(top - low, 1.0)
         return cls((min(sizes) / 1.3, max(sizes) * 1.3), (low - margin, top + margin))
 

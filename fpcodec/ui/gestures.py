@@ -2,7 +2,7 @@
 
 Answers are lists of gradio's updates: DRAWN of them for what is drawn of a picture (the message,
 the parts, the list of boxes, the reasons), and where a picture was opened its visit, its file and
-the frame slider besides.
+the clip's slider besides.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import gradio as gr
 
 from fpcodec.errors import FpcodecError, InputError
 from fpcodec.ui.controls import Controls
-from fpcodec.ui.inputs import SCENES, Picked, scene
+from fpcodec.ui.inputs import SCENES, UPLOAD_LABEL, Picked, scene
+from fpcodec.ui.markup import text
 from fpcodec.ui.rivals import FILES
 from fpcodec.ui.visit import PARTS, Studio, Visit, failure, told
 
@@ -40,53 +41,78 @@ class Gestures:
         self._studio = studio
         self._scene = lru_cache(len(SCENES))(lambda name: studio.open(name, scene(name)).subject)
 
-    def open_scene(self, name: str, *values: Any) -> list[Any]:
+    def open_scene(self, visit: Visit | None, name: str, *values: Any) -> list[Any]:
         """A generated scene, by its name."""
-        return self._opened(lambda: Visit(self._scene(name)), values)
+        return self._opened(visit, lambda: Visit(self._scene(name)), values)
 
-    def open_file(self, path: str, *values: Any) -> list[Any]:
-        """A picture or a clip; last, nothing for the field it came from, which is free again."""
-        picked, problem = _tried(lambda: Picked.of(path))
+    def return_to_scene(self, visit: Visit | None, name: str, *values: Any) -> list[Any]:
+        """The chosen scene again, once the visitor is done with a picture of their own."""
+        if visit is None or not visit.subject.brought:
+            return [gr.skip()] * OPENED
+        return self.open_scene(visit, name, *values)
+
+    def open_file(self, visit: Visit | None, path: str, *values: Any) -> list[Any]:
+        """A picture or a clip; last, the field it came from, free again and with its name."""
+        picked, problem = _tried(lambda: Picked.of(path), visit)
         if picked is None:
-            return [problem, *[gr.skip()] * (OPENED - 1), None]
-        return [*self._opened(lambda: self._clip(picked, 0), values, picked), None]
+            opened = [problem, *[gr.skip()] * (OPENED - 1)]
+        else:
+            opened = self._opened(visit, lambda: self._clip(picked, 1), values, picked)
+        fate = "Shown" if isinstance(opened[DRAWN], Visit) else "Refused"
+        label = f"{fate}: {Path(path).name}. {UPLOAD_LABEL}"
+        return [*opened, gr.update(value=None, label=label)]
 
-    def open_frame(self, picked: Picked | None, frame: float, *values: Any) -> list[Any]:
-        """Another frame of the clip."""
+    def open_moment(
+        self, visit: Visit | None, picked: Picked | None, number: float, *values: Any
+    ) -> list[Any]:
+        """Another picture of the clip."""
         if picked is None:
             return [gr.skip()] * OPENED
-        opened = self._opened(lambda: self._clip(picked, int(frame)), values, picked)
+        opened = self._opened(visit, lambda: self._clip(picked, int(number)), values, picked)
         return [*opened[:-1], gr.skip()]
 
-    def open_camera(self, path: str | None, *values: Any) -> list[Any]:
+    def open_camera(self, visit: Visit | None, path: str | None, *values: Any) -> list[Any]:
         """What the camera took."""
         if path is None:
             return [gr.skip()] * OPENED
         taken = Picked(Path(path), "Camera")
-        return self._opened(lambda: self._clip(taken, 0), values)
+        return self._opened(visit, lambda: self._clip(taken, 1), values)
 
-    def _clip(self, picked: Picked, frame: int) -> Visit:
-        name = picked.name if picked.frames == 1 else f"{picked.name}, frame {frame}"
-        return self._studio.open(name, picked.load(frame))
+    def _clip(self, picked: Picked, number: int) -> Visit:
+        number = min(max(number, 1), picked.frames)
+        one = picked.frames == 1
+        name = picked.name if one else f"{picked.name}, picture {number} of the clip"
+        return self._studio.open(name, picked.load(number - 1), brought=True)
 
     def _opened(
-        self, visit: Callable[[], Visit], values: Sequence[Any], picked: Picked | None = None
+        self,
+        before: Visit | None,
+        visit: Callable[[], Visit],
+        values: Sequence[Any],
+        picked: Picked | None = None,
     ) -> list[Any]:
-        """What is drawn of a picture, its visit, clip and frame slider; a failure leaves all."""
-        found, problem = _tried(visit)
+        """What is drawn of a picture, its visit, clip and its slider; a failure leaves all."""
+        found, problem = _tried(visit, before)
         if found is None:
             return [problem, *[gr.skip()] * (OPENED - 1)]
-        last = 0 if picked is None else picked.frames - 1
-        slider = gr.update(visible=last > 0, maximum=max(last, 1), value=0)
+        count = 1 if picked is None else picked.frames
+        slider = gr.update(visible=count > 1, maximum=max(count, 2), value=1)
         return [*self.draw(found, *values), found, picked, slider]
 
     def draw(self, visit: Visit | None, *values: Any) -> list[Any]:
-        """The present picture at the controls' operating point."""
+        """The present picture at the controls' operating point; nothing where that is the last."""
         nothing = [gr.skip()] * DRAWN
-        if visit is None:
+        if visit is None or (visit.result is not None and not Controls.are_complete(*values)):
             return nothing
-        parts, problem = _tried(lambda: self._studio.draw(visit, Controls.read(*values)))
+        point, problem = _tried(lambda: Controls.read(*values), visit)
+        if point is None:
+            visit.point = None
+            return [problem, *nothing[1:]]
+        if point == visit.point:
+            return nothing
+        parts, problem = _tried(lambda: self._studio.draw(visit, point), visit)
         if parts is None:
+            visit.point = None
             return [problem, *nothing[1:]]
         boxes = gr.update(choices=self._studio.choices(visit), value=None)
         return [told(visit), *(parts[name] for name in PARTS), boxes, NO_REASONS]
@@ -113,7 +139,8 @@ class Gestures:
             return gr.skip()
         progress(0, desc="Taking gradients; the first time torch is loaded")
         html, problem = _tried(lambda: self._studio.explain(visit, key))
-        return html or problem
+        # The page marks the box and scrolls here by this key.
+        return f'<div data-key="{text(key)}">{html or problem}</div>'
 
 
 def _shown(steps: Iterator[int], progress: gr.Progress) -> Iterator[int]:
@@ -128,13 +155,13 @@ def chosen_box(event: gr.EventData) -> str:
     return f"{data.get('side')}:{data.get('index')}"
 
 
-def _tried(work: Callable[[], Any]) -> tuple[Any, str]:
-    """What work gives, or None and the line that says why not."""
+def _tried(work: Callable[[], Any], visit: Visit | None = None) -> tuple[Any, str]:
+    """What work gives, or None and the line that says why not, and what of a visit remains."""
     try:
         return work(), ""
     except FpcodecError as error:
-        return None, failure(error)
+        return None, failure(error, visit)
     except Exception:
         _log.exception("an answer could not be made")
         problem = InputError("this could not be done; the page's log says why. Try another picture")
-        return None, failure(problem)
+        return None, failure(problem, visit)

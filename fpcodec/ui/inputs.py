@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from fpcodec.images import load_image
 from fpcodec.ui.clips import count_frames, read_frame
 
 MAX_UPLOAD_BYTES = 64 * 1024 * 1024
+
+UPLOAD_LABEL = "Picture or clip, at most 64 MB"
 
 PICTURE_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
 """Those that Pillow reads by itself: for some others it starts programs."""
@@ -41,10 +44,13 @@ class Picked:
         """Look at a file's name, and how many frames a clip has.
 
         Raises:
-            InputError: The clip cannot be read.
+            InputError: The file is too large, or the clip cannot be read.
             MissingDependency: The ``video`` extra is not installed.
         """
         file = Path(path)
+        if file.stat().st_size > MAX_UPLOAD_BYTES:
+            size = math.ceil(file.stat().st_size / 2**20)
+            raise InputError(f"{file.name}: {size} MB is above the limit of 64 MB; make it smaller")
         try:
             return cls(file, file.name, count_frames(file) if _is_clip(file) else 1)
         except FpcodecError as error:

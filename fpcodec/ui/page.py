@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import gradio as gr
 
-from fpcodec.data import CLASS_NAMES
 from fpcodec.ui.controls import Controls
 from fpcodec.ui.gestures import NO_REASONS, Gestures, chosen_box
-from fpcodec.ui.inputs import CLIP_SUFFIXES, SCENES
-from fpcodec.ui.visit import PARTS, WELCOME, Studio, message
+from fpcodec.ui.inputs import CLIP_SUFFIXES, SCENES, UPLOAD_LABEL
+from fpcodec.ui.visit import NO_TORCH, PARTS, WELCOME, Studio, message
 
 _SESSION_S = 1800
 _STATUS_S = 3.0
@@ -29,9 +29,40 @@ watch('value', tell);
 _CHOOSE = """
 element.addEventListener('click', (event) => {
   const box = event.target.closest('button.box');
-  if (box) trigger('select', {side: box.dataset.side, index: box.dataset.index});
+  if (!box) return;
+  const again = box.classList.contains('chosen');
+  const live = document.querySelector('.fpc-live');
+  if (again) {
+    document.getElementById('reasons-title').scrollIntoView({block: 'start'});
+    live.textContent = 'This box is explained below.';
+    return;
+  }
+  for (const other of element.querySelectorAll('button.chosen')) other.classList.remove('chosen');
+  box.classList.add('chosen');
+  trigger('select', {side: box.dataset.side, index: box.dataset.index});
+  live.textContent = 'Working on the explanation.';
 });
 """
+
+_EXPLAINED = """
+watch('value', () => {
+  for (const box of document.querySelectorAll('button.box.chosen')) box.classList.remove('chosen');
+  const shown = element.querySelector('[data-key]');
+  if (!shown) return;
+  const [side, index] = shown.dataset.key.split(':');
+  const box = document.querySelector(`button.box[data-side="${side}"][data-index="${index}"]`);
+  if (box) box.classList.add('chosen');
+  document.getElementById('reasons-title').scrollIntoView({block: 'start'});
+  document.querySelector('.fpc-live').textContent = 'Explanation below: ' + element.innerText;
+});
+"""
+"""Marks the box that is explained, and brings the explanation into view."""
+
+_WITHIN_CLIP = """(visit, picked, number, ...controls) => {
+  const most = Number(document.querySelector('#fpc-frame input[type=range]').max);
+  return [visit, picked, Math.min(Math.max(Math.round(number) || 1, 1), most), ...controls];
+}"""
+"""What is typed passes through values out of range; gradio would answer with an error."""
 
 
 class Page:
@@ -77,26 +108,27 @@ class Page:
 
     def _lay_out_sources(self) -> None:
         with gr.Tabs():
-            with gr.Tab("Scene"):
-                known = set(self._studio.profile.labels) <= set(CLASS_NAMES)
+            with gr.Tab("Scene") as self._scene_tab:
                 self._scenes = gr.Dropdown(
                     list(SCENES), value=next(iter(SCENES)), label="Generated scene",
-                    info=None if known else _UNKNOWN_SCENES, filterable=False,
+                    info=None if self._studio.is_of_scenes else _UNKNOWN_SCENES, filterable=False,
                 )  # fmt: skip
             if self._status is None:
                 with gr.Tab("File"):
+                    gr.HTML(f'<p class="fpc soft">{self._studio.known()}</p>')
                     self._file = gr.File(
-                        label="Picture or clip, at most 64 MB", height=180, elem_id="fpc-file",
+                        label=UPLOAD_LABEL, height=180, elem_id="fpc-file",
                         file_types=["image", *CLIP_SUFFIXES],
                     )  # fmt: skip
                 with gr.Tab("Camera"):
+                    gr.HTML(f'<p class="fpc soft">{self._studio.known()}</p>')
                     # As a file, so that nothing is decoded before it was looked at.
                     self._camera = gr.Image(
                         sources=["webcam"], type="filepath", image_mode=None, label="Camera",
                         height=240,
                     )  # fmt: skip
         self._frame = gr.Slider(
-            0, 1, 0, step=1, label="Frame of the clip", visible=False, elem_id="fpc-frame"
+            1, 2, 1, step=1, label="Picture of the clip", visible=False, elem_id="fpc-frame"
         )
         self._picked = gr.State(None)
 
@@ -116,11 +148,15 @@ class Page:
                 self._parts["bits"] = gr.HTML(first["bits"], elem_id="fpc-bits")
             with gr.Column(min_width=320):
                 gr.HTML('<h2 class="fpc" id="reasons-title">Why one box was found</h2>')
+                gr.HTML(f'<p class="fpc soft">{_ODAM}</p>')
+                without = find_spec("torch") is None
                 self._box = gr.Dropdown(
                     [], label="Box to explain by ODAM", filterable=False, elem_id="fpc-box",
-                    info="Or choose a box in the pictures above.",
+                    info=f"This {NO_TORCH}." if without else "Or choose a box in the pictures.",
                 )  # fmt: skip
-                self._reasons = gr.HTML(NO_REASONS, elem_id="fpc-reasons")
+                self._reasons = gr.HTML(
+                    NO_REASONS, js_on_load=_EXPLAINED, elem_id="fpc-reasons"
+                )  # fmt: skip
         self._parts["levels"] = gr.HTML(first["levels"], elem_id="fpc-levels")
 
     @property
@@ -138,20 +174,25 @@ class Page:
         does, controls = Gestures(self._studio), self._controls.all
         taken = [*self._outputs, self._visit, self._picked, self._frame]
         events = [
-            gr.on([blocks.load, self._scenes.input], does.open_scene, [self._scenes, *controls],
+            gr.on([blocks.load, self._scenes.input], does.open_scene,
+                  [self._visit, self._scenes, *controls],
                   taken, **working)
         ]  # fmt: skip
         if self._status is None:
             events += [
+                self._scene_tab.select(
+                    does.return_to_scene, [self._visit, self._scenes, *controls], taken, **working
+                ),
                 self._file.upload(
-                    does.open_file, [self._file, *controls], [*taken, self._file], **working
+                    does.open_file, [self._visit, self._file, *controls],
+                    [*taken, self._file], **working
                 ),
                 self._frame.input(
-                    does.open_frame, [self._picked, self._frame, *controls], taken,
-                    trigger_mode="always_last", **working,
+                    does.open_moment, [self._visit, self._picked, self._frame, *controls], taken,
+                    js=_WITHIN_CLIP, trigger_mode="always_last", **working,
                 ),
                 self._camera.input(
-                    does.open_camera, [self._camera, *controls], taken, **working
+                    does.open_camera, [self._visit, self._camera, *controls], taken, **working
                 ),
             ]  # fmt: skip
         for event in events:
@@ -160,8 +201,11 @@ class Page:
                 concurrency_id="files", **quiet,
             )  # fmt: skip
         gr.on(
-            [control.input for control in controls], does.draw, [self._visit, *controls],
-            self._outputs, trigger_mode="always_last", **working,
+            # The last value counts, also where an input came while another was being answered.
+            [*(control.input for control in controls),
+             self._controls.quality.release, self._controls.budget.release],
+            does.draw, [self._visit, *controls], self._outputs,
+            trigger_mode="always_last", **working,
         )  # fmt: skip
         self._parts["boxes"].select(
             chosen_box,
@@ -179,7 +223,12 @@ class Page:
 
 _UNKNOWN_SCENES = "Drawn shapes, which this detector was not made for. Bring a picture of its kind."
 
+_ODAM = (
+    "ODAM follows a box's score and edges back through the network by gradients, and shows which "
+    "places of the picture they came from."
+)
+
 _INTRODUCTION = """<header class="fpc"><h1>What crosses the link</h1>
-<p>The edge runs a detector's first half and sends its feature pyramid; the server recovers what was
-not sent and finds the boxes. Move the controls and see what that costs and what it changes.</p>
+<p>A camera too weak to run the whole detector sends compact features instead of a picture; here is
+how many bytes that takes and which objects are lost.</p>
 </header>"""

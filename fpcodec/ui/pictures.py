@@ -23,6 +23,7 @@ _REASON_TEXTS = (
     ("The same heat map, closer to the box", "the same, closer"),
 )
 _HOTTEST_PERCENTILE = 99
+_SMALLEST_SHARE = 0.01
 _BLOCK = 16  # pixels a side of the network's input, for the unit of the heat map
 
 
@@ -39,7 +40,7 @@ def detections_part(subject: Subject, result: Result, labels: Sequence[str]) -> 
     )  # fmt: skip
     note = (
         f'<p class="soft">Dashed: no such box on the other side. Scores below {MIN_SCORE:g} are '
-        "not drawn. Choose a box to see why it was found.</p>"
+        "not drawn. Choose a box to see below why it was found.</p>"
     )
     return section("boxes", "What is found", f'<div class="two">{panels}</div>{note}')
 
@@ -126,7 +127,9 @@ def bits_part(subject: Subject, result: Result) -> str:
     order = np.sort(bits, axis=None)[::-1]
     half = int(np.searchsorted(np.cumsum(order, dtype=np.float64), order.sum(dtype=np.float64) / 2))
     inside = _share_inside(bits, result.found, subject.scale)
-    words = f"Half of the bits went to {(half + 1) / bits.size:.0%} of the picture"
+    share = (half + 1) / bits.size
+    place = "under 1%" if share < _SMALLEST_SHARE else f"{share:.0%}"
+    words = f"Half of the bits went to {place} of the picture"
     words += f", {inside:.0%} of all into boxes that were found." if inside is not None else "."
     legend = _legend(
         "bits per 16 × 16 pixels of the network's input, the last or more", top * _BLOCK**2

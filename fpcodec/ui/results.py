@@ -33,6 +33,7 @@ class Subject:
         boxes_bytes: What its boxes alone take.
         files: Picture files of it; empty until they were made.
         seen: What a full frame's answer held, for ``auto``; None until it is needed.
+        brought: Whether the visitor brought it; else it is one of the page's scenes.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Subject:
     boxes_bytes: int
     files: list[PictureFile] = field(default_factory=list)
     seen: Detections | None = None
+    brought: bool = False
 
     @cached_property
     def shown(self) -> Image:

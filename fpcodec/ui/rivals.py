@@ -24,6 +24,9 @@ FILES = sum(map(len, FORMATS.values()))
 MIN_SCORE = 0.3
 """Boxes below are neither drawn nor counted."""
 
+BOXES_MIN_SCORE = 0.05
+"""Boxes below are not in the packet of boxes alone, as in the benchmarks."""
+
 
 @dataclass(frozen=True)
 class PictureFile:

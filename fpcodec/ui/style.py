@@ -5,16 +5,17 @@ from __future__ import annotations
 CSS = """
 .gradio-container{--fpc-ink:#1f2328;--fpc-soft:#545d68;--fpc-rule:#d8dde3;--fpc-card:#f6f8fa;
 --fpc-ours:#b8480a;--fpc-picture:#1b4f9c;--fpc-boxes:#1f2328;--fpc-header:#8b949e;
---fpc-good:#116329;--fpc-warn:#8a4600;--fpc-bad:#a40e26;--fpc-badback:#fff0ee}
+--fpc-focus:#0b57d0;--fpc-good:#116329;--fpc-warn:#8a4600;--fpc-bad:#a40e26;--fpc-badback:#fff0ee}
 .dark .gradio-container,.gradio-container.dark{--fpc-ink:#e6e9ed;--fpc-soft:#a9b3be;
 --fpc-rule:#343c46;--fpc-card:#1c2229;--fpc-ours:#ff9248;--fpc-picture:#7fb0ff;
---fpc-boxes:#e6e9ed;--fpc-header:#8b949e;--fpc-good:#6fce96;--fpc-warn:#f0b76a;
+--fpc-boxes:#e6e9ed;--fpc-header:#8b949e;--fpc-focus:#9cc2ff;--fpc-good:#6fce96;--fpc-warn:#f0b76a;
 --fpc-bad:#ff9a9a;--fpc-badback:#3a1d1d}
 .fpc,.fpc h1,.fpc h2,.fpc h3,.fpc p,.fpc td,.fpc th,.fpc dd{color:var(--fpc-ink)}
 .fpc h1{font-size:1.6rem;line-height:1.2;margin:.2rem 0 .4rem;font-weight:700}
 .fpc h2,h2.fpc{font-size:1.15rem;margin:.6rem 0 .5rem;font-weight:650;color:var(--fpc-ink)}
 .fpc h3{font-size:1rem;margin:0;font-weight:650}
 .fpc p{margin:.35rem 0;max-width:60rem;line-height:1.45}
+#reasons-title{scroll-margin-top:1rem}
 .fpc .soft,.fpc.soft{color:var(--fpc-soft);font-size:.86rem}
 .fpc figure{margin:0}
 .fpc figcaption{color:var(--fpc-ink);font-size:.9rem;margin:0 0 .35rem}
@@ -27,6 +28,12 @@ CSS = """
 min-width:10px;min-height:10px;border-radius:2px}
 .fpc .over .box:hover{background:#ffffff38}
 .fpc .over .box:focus-visible{outline:3px solid #fff;box-shadow:0 0 0 6px #0b57d0}
+.fpc .over .box.chosen{outline:4px solid #fff;box-shadow:0 0 0 8px #b3005e}
+.fpc.banner{border:2px solid var(--fpc-warn);background:var(--fpc-card);max-width:none;
+padding:.5rem .8rem;border-radius:4px;margin:.3rem 0}
+.gradio-container input[type=range]:focus-visible,.gradio-container input[type=radio]:focus-visible,
+.gradio-container input[type=checkbox]:focus-visible,.fpc summary:focus-visible{
+outline:3px solid var(--fpc-focus)!important;outline-offset:3px}
 .fpc.message{border-left:4px solid var(--fpc-good);background:var(--fpc-card);max-width:none;
 padding:.5rem .8rem;border-radius:4px;margin:0}
 .fpc.message.error{border-color:var(--fpc-bad);background:var(--fpc-badback);color:var(--fpc-bad)}
@@ -65,7 +72,7 @@ text-align:left;font-weight:400;vertical-align:middle}
 .fpc thead th{color:var(--fpc-soft);font-size:.82rem}
 .fpc .bars th[scope=row]{width:8.2rem;font-weight:600}
 .fpc .bars th .soft{display:block;font-weight:400;font-size:.78rem}
-.fpc .bars td:last-child{width:3rem}
+.fpc .bars td:last-child{width:5rem}
 .fpc .bars abbr{text-decoration:none}
 .fpc .bar{display:flex;height:1.15rem}
 .fpc .bar span{min-width:2px;height:100%}

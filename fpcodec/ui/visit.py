@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from fpcodec.data import CLASS_NAMES
 from fpcodec.detections import Detections
 from fpcodec.detectors.base import Image
-from fpcodec.errors import FpcodecError, InputError
+from fpcodec.errors import FpcodecError, InputError, MissingDependency, ModelError
 from fpcodec.evaluation.profile_curve import ProfileCurve
 from fpcodec.profile import Profile
 from fpcodec.ui.charts import bytes_part, sentence, summary_part
@@ -31,6 +32,12 @@ PARTS = ("summary", "boxes", "bytes", "levels", "bits", "curve")
 
 WELCOME = "Choose a picture."
 
+NO_TORCH = (
+    "needs torch, which is not installed; pip install 'fpcodec[torch]', then start the page again"
+)
+
+_NAMED_CLASSES = 6
+
 
 @dataclass
 class Visit:
@@ -39,10 +46,12 @@ class Visit:
     Attributes:
         subject: The picture.
         result: At the last operating point; None before the first.
+        point: The last operating point.
     """
 
     subject: Subject
     result: Result | None = None
+    point: OperatingPoint | None = None
 
 
 @dataclass(frozen=True)
@@ -62,9 +71,17 @@ class Studio:
         """The workbench's."""
         return self.bench.profile
 
-    def open(self, name: str, image: Image) -> Visit:
-        """Take a picture; the whole detector runs on it."""
-        return Visit(self.bench.open(name, image))
+    def open(self, name: str, image: Image, *, brought: bool = False) -> Visit:
+        """Take a picture; the whole detector runs on it.
+
+        Args:
+            name: For people.
+            image: Shape (H, W, 3), uint8, RGB.
+            brought: Whether the visitor brought it.
+        """
+        subject = self.bench.open(name, image)
+        subject.brought = brought
+        return Visit(subject)
 
     def draw(self, visit: Visit, point: OperatingPoint) -> dict[str, str]:
         """Run at an operating point.
@@ -73,6 +90,7 @@ class Studio:
             HTML of each of PARTS.
         """
         visit.result = self.bench.run(visit.subject, point)
+        visit.point = point
         return self._parts(visit.subject, visit.result)
 
     def compare(self, visit: Visit) -> Iterator[int]:
@@ -116,7 +134,12 @@ class Studio:
         side, _, index = key.partition(":")
         found, i = self._sides(visit)[side], int(index)
         pyramid = visit.subject.pyramid if side == SIDES[0] else visit.result.pyramid
-        reasons = self.bench.explain(visit.subject, pyramid, found, i)
+        try:
+            reasons = self.bench.explain(visit.subject, pyramid, found, i)
+        except MissingDependency as error:
+            raise MissingDependency(NO_TORCH) from error
+        except ModelError as error:
+            raise ModelError("this profile's detector cannot be explained by ODAM") from error
         caption = f"{side.capitalize()}: {describe(found, i, self.profile.labels)}"
         return reasons_part(visit.subject, reasons, found.boxes[i], caption)
 
@@ -128,13 +151,37 @@ class Studio:
     def _parts(self, subject: Subject, result: Result) -> dict[str, str]:
         spec, labels = self.profile.spec, self.profile.labels
         return {
-            "summary": summary_part(subject, result),
+            "summary": shown_part(subject, self.known() if subject.brought else "")
+            + summary_part(subject, result),
             "boxes": detections_part(subject, result, labels),
             "bytes": bytes_part(subject, result, spec),
             "levels": levels_part(result, spec),
             "bits": bits_part(subject, result),
             "curve": curve_part(self.curve, result, self.profile.measured),
         }
+
+    @property
+    def is_of_scenes(self) -> bool:
+        """Whether the detector knows the generated scenes' shapes and nothing else."""
+        return set(self.profile.labels) <= set(CLASS_NAMES)
+
+    def known(self) -> str:
+        """What the profile's boxes and curve are good for, as HTML."""
+        labels = self.profile.labels
+        more = len(labels) - _NAMED_CLASSES
+        names = ", ".join(labels[:_NAMED_CLASSES]) + (f" and {more} more" if more > 0 else "")
+        words = (
+            f"Profile <b>{text(self.profile.name)}</b> knows only: {text(names or 'no names')}. On "
+            "pictures without these its boxes mean nothing"
+        )
+        if self.curve is not None:
+            words += ", and the curve is of its own test images, not of yours"
+        if not self.is_of_scenes:
+            return words + "."
+        return (
+            f"{words}. For photographs load another: <code>fpcodec profiles get yolox_nano --out "
+            "yolox_nano</code>, then <code>fpcodec ui --profile yolox_nano</code>."
+        )
 
     def heading(self) -> str:
         """What is being looked at."""
@@ -153,7 +200,22 @@ def told(visit: Visit) -> str:
     """The result as a sentence, for the message line."""
     if visit.result is None:
         return message(WELCOME)
-    return message(sentence(visit.subject, visit.result))
+    words = sentence(visit.subject, visit.result)
+    budget = None if visit.point is None else visit.point.max_bytes
+    if budget is not None and len(visit.result.frame) > budget:
+        words += f" The budget is {budget:,}: no frame of this picture is smaller than this one."
+    return message(words)
+
+
+def shown_part(subject: Subject, warning: str) -> str:
+    """Which picture all below is of.
+
+    Args:
+        subject: The picture.
+        warning: HTML of what is to be known of it; empty for nothing.
+    """
+    banner = f'<p class="fpc banner">{warning}</p>' if warning else ""
+    return f'<p class="fpc" id="fpc-shown">Shown: <b>{text(subject.name)}</b></p>{banner}'
 
 
 def message(words: str) -> str:
@@ -161,7 +223,9 @@ def message(words: str) -> str:
     return f'<p class="fpc message">{text(words)}</p>'
 
 
-def failure(error: FpcodecError) -> str:
-    """An expected error as a line: its type and what to do."""
+def failure(error: FpcodecError, visit: Visit | None = None) -> str:
+    """An expected error as a line: its type, what to do, and whose result still stands below."""
     words = " ".join(str(error).split())
+    if visit is not None and visit.result is not None:
+        words += f". Below is still {visit.subject.name}."
     return f'<p class="fpc message error"><b>{type(error).__name__}:</b> {text(words)}</p>'

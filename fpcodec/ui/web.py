@@ -30,6 +30,8 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+# The page itself says that a file is too large; above this gradio's own notice does.
+_REFUSED_UPLOAD_BYTES = 4 * MAX_UPLOAD_BYTES
 _MOST_SESSIONS = 32
 _MOST_WAITING = 32
 
@@ -136,7 +138,7 @@ def _application(page: Page, *, uploads: bool) -> Any:
     )  # fmt: skip
     return gr.mount_gradio_app(
         outer, blocks, "/", footer_links=[], run_history=False, show_error=False,
-        max_file_size=MAX_UPLOAD_BYTES, ssr_mode=False, mcp_server=False, pwa=False,
+        max_file_size=_REFUSED_UPLOAD_BYTES, ssr_mode=False, mcp_server=False, pwa=False,
         theme=theme, css=CSS,
     )  # fmt: skip
 
