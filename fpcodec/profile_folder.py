@@ -19,12 +19,19 @@ MANIFEST = "profile.json"
 TENSORS = "codec.safetensors"
 
 
-def require_free(folder: Path) -> None:
+def require_free(folder: Path, *, replace: bool = True) -> None:
     """Find out whether a profile may be written to a folder, before the work of making it.
 
+    Args:
+        folder: Where to.
+        replace: Whether a profile there may be replaced.
+
     Raises:
-        InputError: Something that is not a profile is in the way, or the folder cannot be made.
+        InputError: Something that is not a profile is in the way, or a profile that is to stay,
+            or the folder cannot be made.
     """
+    if not replace and (folder / MANIFEST).exists() and _mayreplace_folder(folder):
+        raise InputError(f"{folder} is a profile already; give --replace, or another --out")
     folder = folder.resolve()
     if not _mayreplace_folder(folder):
         raise InputError(f"{folder} exists and is not a profile; choose another folder")

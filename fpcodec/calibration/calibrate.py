@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fpcodec.calibration.counting import fit_tables
+from fpcodec.calibration.findings import FIRST_IMAGES, Findings
 from fpcodec.calibration.key_levels import macs_saved, measure_key_levels
 from fpcodec.calibration.schedule import quality_schedule
 from fpcodec.calibration.statistics import LevelStatistics
@@ -71,7 +72,7 @@ def calibrate(
 
     Raises:
         InputError: There are no images, one cannot be read, or the codec is unknown.
-        ModelError: The detector cannot be opened.
+        ModelError: The detector cannot be opened, or its scores are not in [0, 1].
     """
     if isinstance(images, (str, Path)):
         images = choose_images(Path(images))
@@ -83,7 +84,8 @@ def calibrate(
         raise InputError("calibration needs at least one image; give a folder that holds some")
     step = progress or (lambda done, total: None)
     rng = np.random.default_rng(seed)
-    statistics, interpolation, held = _gather(detector, images, rng, step)
+    findings = Findings(detector.labels)
+    statistics, interpolation, held = _gather(detector, images, rng, step, findings)
     recovery = interpolation.fit()
     recoverer = InterpolationRecoverer(detector.spec, recovery)
     kind: type[PcaCodec] | type[UniformCodec]
@@ -107,6 +109,7 @@ def calibrate(
         "seed": seed,
         "mean_bytes_by_quality": mean_bytes_by_quality(fitted, held[:50]),
         "key_levels": kept,
+        "found": findings.facts(),
         "edge_macs": detector.macs(None),
         "edge_macs_saved_by_scale": macs_saved(detector, key_levels),
     }
@@ -123,7 +126,11 @@ def calibrate(
 
 
 def _gather(
-    detector: ExportableDetector, images: Sequence[Path], rng: np.random.Generator, step: Progress
+    detector: ExportableDetector,
+    images: Sequence[Path],
+    rng: np.random.Generator,
+    step: Progress,
+    findings: Findings,
 ) -> tuple[dict[str, LevelStatistics], InterpolationFitter, list[Pyramid]]:
     spec = detector.spec
     statistics = {x: LevelStatistics(spec[x].channels, rng) for x in spec.coded_names}
@@ -133,7 +140,10 @@ def _gather(
     for index, path in enumerate(images):
         pyramid = detector.extract(load_image(path))
         pyramid.require_finite()
-        response = detector.response(derive(pyramid))
+        whole = derive(pyramid)
+        if index < FIRST_IMAGES:
+            findings.add(detector.detect(whole))
+        response = detector.response(whole)
         for name, level in statistics.items():
             level.add(pyramid.levels[name], response[name])
         interpolation.add(pyramid, keep=index < _MIX_PYRAMIDS)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fpcodec.cli.options import DETECTOR_HELP, Json, Threads
+from fpcodec.cli.options import DETECTOR_HELP, Json, Replace, Threads
 from fpcodec.cli.output import note, print_json, progress_callback
-from fpcodec.errors import InputError
 from fpcodec.image_folder import choose_images
 
 FEW_IMAGES = 100
@@ -37,9 +36,7 @@ def calibrate(
         int, typer.Option(metavar="N", min=1, help="Use at most so many of the images.")
     ] = 400,
     seed: Annotated[int, typer.Option(min=0, help="Chooses which of the images.")] = 0,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Even where PROFILE is a profile already.")
-    ] = False,
+    replace: Replace = False,
     codec: Annotated[CodecFamily, typer.Option(help="The codec to fit.")] = CodecFamily.pca,
     threads: Threads = None,
     as_json: Json = False,
@@ -59,12 +56,11 @@ def calibrate(
     """
     paths = choose_images(images, limit, seed)
     from fpcodec.calibration import calibrate as run
+    from fpcodec.calibration.findings import findings_line
     from fpcodec.detectors.factory import open_detector
-    from fpcodec.profile_folder import MANIFEST, require_free
+    from fpcodec.profile_folder import require_free
 
-    require_free(out)
-    if not replace and (out / MANIFEST).exists():
-        raise InputError(f"{out} is a profile already; give --replace, or another --out")
+    require_free(out, replace=replace)
     opened = open_detector(detector, threads=threads)
     with progress_callback("Calibrating") as progress:
         profile = run(opened, paths, out, codec=codec.value, seed=seed, progress=progress)
@@ -72,6 +68,7 @@ def calibrate(
         print_json({"images": len(paths), "codec": codec.value, **_report(profile, out)})
         return
     note(f"{out}: codec {codec.value}, {len(paths)} images, stream {profile.stream_id.hex()[:12]}")
+    note(findings_line(profile.measured["found"]))
     for scale, names in profile.key_levels.items():
         note(f"key levels for {scale} objects: {', '.join(names)}")
     if len(paths) < FEW_IMAGES:

@@ -77,6 +77,9 @@ Annotations = Annotated[
         metavar="FILE", help="Their boxes: COCO's JSON, or VOC's list (ImageSets/Main/val.txt)."
     ),
 ]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Even where the folder to write is a profile already.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs, not a table.")]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fpcodec.cli.completion import all_profiles, embedded_names, profile_folders
-from fpcodec.cli.options import Json
+from fpcodec.cli.options import Json, Replace
 from fpcodec.cli.output import note, print_json, print_table, progress_callback
 from fpcodec.cli.profile_facts import (
     codec_name,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fpcodec.cli.options import Json, profile_folder
+from fpcodec.cli.options import Json, Replace, profile_folder
 from fpcodec.cli.output import note, print_json, stage_progress
 from fpcodec.image_folder import choose_images
 from fpcodec.precision import DEFAULT_ERROR
@@ -65,7 +65,7 @@ def quantise(
 
     if precision is Precision.int8 and images is None:
         raise InputError("int8 is calibrated on typical images; give --images, or take fp16")
-    require_free(out)
+    require_free(out, replace=replace)
     loaded = Profile.load(profile_folder(profile))
     paths = [] if images is None else choose_images(images, limit, seed)
     with stage_progress() as progress:
