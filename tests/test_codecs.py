@@ -27,7 +27,8 @@ from fpcodec.codecs.chunks import CODEC_NAMES, QuantisedLevel
 from fpcodec.codecs.coefficients import STEP_CLASSES
 from fpcodec.codecs.pca import PcaCodec
 from fpcodec.codecs.uniform import UniformCodec, bits_of
-from fpcodec.errors import InputError, InvalidField, ProfileError
+from fpcodec.detections import Detections
+from fpcodec.errors import InputError, InvalidField, ModelError, ProfileError
 from fpcodec.profile import make_codec
 from fpcodec.pyramid import ImageGeometry, LevelSpec, Pyramid, PyramidSpec
 

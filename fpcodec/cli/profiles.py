@@ -52,14 +52,14 @@ def list_profiles(as_json: Json = False) -> None:
         return
     from rich.table import Table
 
-    table = Table()
+    table = Table(box=None, pad_edge=False)
     for title in ("name", "finds", "codec", "levels", "stream", "detector"):
         table.add_column(title, no_wrap=title != "finds")
     for number, facts in enumerate(found):
         detector = "embedded" if facts["recipe"] is None else "fetched by get"
         if number >= shipped:
             detector = "your own"
-        levels = " ".join(facts["levels"])
+        levels = f"{facts['levels'][0]}-{facts['levels'][-1]}"
         name = facts["name"] if number < shipped else f"./{facts['folder']}"
         table.add_row(
             name,
