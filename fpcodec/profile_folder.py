@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from fpcodec.embedded import EMBEDDED
 from fpcodec.errors import InputError, ProfileError
 from fpcodec.files import file_sha256
 
@@ -99,6 +100,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if folder.is_file():
         raise ProfileError(f"{folder} is a file; name the folder that fpcodec calibrate wrote")
+    if not folder.exists():
+        raise ProfileError(f"{folder}: no such folder; make one with fpcodec calibrate, or name "
+                           f"an embedded profile: {', '.join(EMBEDDED)}")  # fmt: skip
     if not path.is_file():
         raise ProfileError(f"{folder} is not a profile: it has no {MANIFEST}; "
                            "make one with fpcodec calibrate")  # fmt: skip

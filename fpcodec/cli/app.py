@@ -78,10 +78,27 @@ class OneLineErrors(TyperGroup):
             # class cannot be named.
             if not hasattr(error, "format_message"):
                 raise
-            _fail(f"{error.format_message()} (see --help)")
+            message = _usage(error, error.format_message())
+            if not message:  # a group alone has printed its help
+                sys.exit(USAGE_EXIT)
+            _fail(f"{message} (see --help)")
         if standalone_mode:
             sys.exit(result if isinstance(result, int) else 0)
         return result
+
+
+def _usage(error: Exception, message: str) -> str:
+    """Click's message, with the value where only its kind is named."""
+    details = getattr(error.__cause__, "errors", None)
+    if not callable(details):
+        return message
+    found = details()[0]
+    wanted = {"int_parsing": "a whole number", "float_parsing": "a number"}.get(found["type"])
+    if wanted is None:
+        return f"{message}, not {found['input']!r}"
+    return message.replace(
+        str(getattr(error, "message", "")), f"{found['input']!r} is not {wanted}"
+    )
 
 
 def _fail(message: str) -> None:

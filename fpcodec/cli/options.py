@@ -165,5 +165,19 @@ def check_images(paths: Sequence[Path]) -> None:
     from fpcodec.errors import InputError
 
     for path in paths:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; name image files, as {path}/*.jpg")
         if not path.is_file():
             raise InputError(f"{path}: no such file; name an image file")
+
+
+def check_folder(folder: Path | None) -> None:
+    """Find a file where a folder is to be written, before any work starts.
+
+    Raises:
+        InputError: There is one.
+    """
+    from fpcodec.errors import InputError
+
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; name a folder to write to")
