@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 DETECTOR_HELP = (
     "The detector: KIND:ARGUMENT?key=value&.. of kind onnx (a file), torchvision (a builder), "
-    "detectron2 (a configuration) or tiny (embedded); or a JSON file of it. README has the keys."
+    "detectron2 (a configuration) or tiny (embedded); or a JSON file of it. Keys of "
+    "onnx: p3=TENSOR and so on (fpcodec tensors FILE lists them); decode=yolox, yolov5, yolov8, "
+    "nanodet, picodet, retinanet, detections or module:function; labels=coco, a,b,c or FILE.txt; "
+    "size=WxH; and where decode= does not say, mode, align, channel_order, value_scale, mean, std, "
+    "pad_value. Of torchvision and detectron2, which need the extra torch: weights=DEFAULT or FILE."
 )
 Images = Annotated[
     list[Path], typer.Argument(metavar="IMAGE...", help="Image files.", show_default=False)
