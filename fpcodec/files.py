@@ -27,10 +27,20 @@ def replacing(target: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(target)
     except OSError as error:
-        raise InputError(f"{target} cannot be written: {error}") from error
+        raise InputError(f"{target} cannot be written: {_in_the_way(target, error)}") from error
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _in_the_way(target: Path, error: OSError) -> str:
+    """Why a file cannot be written, without the temporary name that nobody typed."""
+    if target.is_dir():
+        return "it is a folder; name a file in it"
+    above = next((x for x in target.parents if x.exists()), None)
+    if above is not None and not above.is_dir():
+        return f"{above} is a file; name a folder in its place"
+    return error.strerror or str(error)
 
 
 def file_sha256(path: Path) -> str:

@@ -16,6 +16,8 @@ def choose_images(folder: Path, limit: int | None = None, seed: int = 0) -> list
     Raises:
         InputError: There is no such folder, or no image in it.
     """
+    if folder.is_file():
+        raise InputError(f"{folder} is a file; name the folder it lies in")
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; name a folder of images")
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS)

@@ -53,6 +53,8 @@ def load_image(
                 upright = _rgb(_upright(picture), path)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path} is a folder; name an image file in it") from error
     except UnidentifiedImageError as error:
         raise InputError(f"{path}: not an image file; use JPEG, PNG or WebP") from error
     except PillowImage.DecompressionBombError as error:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
+from fpcodec.embedded import EMBEDDED
 from fpcodec.errors import InputError, ProfileError
 from fpcodec.files import file_sha256
 
 FORMAT_VERSION = 1
 MANIFEST = "profile.json"
 TENSORS = "codec.safetensors"
+RATES_FOLDER = "rates"
+"""Where a profile keeps its own measured rows, if ``fpcodec bench rd`` measured into there."""
+
+_RATES_PARTS = ("rows.json", "draws.npz", "shards")
 
 
 def require_free(folder: Path, *, replace: bool = True) -> None:
@@ -94,6 +100,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if folder.is_file():
         raise ProfileError(f"{folder} is a file; name the folder that fpcodec calibrate wrote")
+    if not folder.exists():
+        raise ProfileError(f"{folder}: no such folder; make one with fpcodec calibrate, or name "
+                           f"an embedded profile: {', '.join(EMBEDDED)}")  # fmt: skip
     if not path.is_file():
         raise ProfileError(f"{folder} is not a profile: it has no {MANIFEST}; "
                            "make one with fpcodec calibrate")  # fmt: skip
@@ -130,7 +139,7 @@ def load_tensors(path: Path, expected: str) -> dict[str, npt.NDArray[Any]]:
 
 
 def files_to_remove(folder: Path) -> list[Path]:
-    """The files of a folder that holds a profile and nothing else.
+    """The files of a folder that holds a profile, perhaps its rates, and nothing else.
 
     Raises:
         InputError: It is a link, or holds something besides.
@@ -143,10 +152,16 @@ def files_to_remove(folder: Path) -> list[Path]:
         raise ProfileError(f"{folder / MANIFEST} is not a profile's; delete the folder by hand")
     own = {MANIFEST, *manifest["files"]}
     files = sorted(folder.iterdir())
-    if others := [x.name for x in files if x.name not in own or not x.is_file()]:
+    others = [x.name for x in files if x.name not in own or not x.is_file()]
+    rates = folder / RATES_FOLDER
+    if rates.is_dir() and not rates.is_symlink():
+        parts = sorted(rates.iterdir())
+        others.remove(RATES_FOLDER)
+        others += [f"{RATES_FOLDER}/{x.name}" for x in parts if x.name not in _RATES_PARTS]
+    if others:
         raise InputError(f"{folder} holds {', '.join(others[:3])} besides the profile; move it "
                          "away, or delete the folder by hand")  # fmt: skip
-    return files
+    return [x for x in files if x != rates] + sorted(x for x in rates.rglob("*") if x.is_file())
 
 
 def remove_folder(folder: Path, files: Iterable[Path]) -> None:
@@ -158,4 +173,6 @@ def remove_folder(folder: Path, files: Iterable[Path]) -> None:
     """
     for file in sorted(files, key=lambda x: x.name != MANIFEST):
         file.unlink()
+    if (folder / RATES_FOLDER).exists():
+        shutil.rmtree(folder / RATES_FOLDER)
     folder.rmdir()

@@ -326,6 +326,7 @@ def test_the_command_prints_what_was_computed(tmp_path: Path) -> None:
     assert value["percent"] == pytest.approx(-50)
     assert value["low"] < -50 < value["high"]
     assert (value["drops_asked"], value["draws"]) == ([0.5, 4.0], 400)
+    assert json.loads(bdrate(*asked, "--no-draws", "--json").stdout)["low"] is None
     said = bdrate(*asked).stdout
     assert "-50.0 %" in said
     assert "webp" in said

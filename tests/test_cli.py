@@ -173,6 +173,9 @@ def test_calibrated_profile_can_be_used(photo: Path, tmp_path: Path) -> None:
     wrong = run("decode", frame, "--json")
     assert wrong.exit_code == 2
     assert wrong.stderr.startswith("error: ")
+    assert report["measured"]["found"]["images"] == 6
+    shape = report["measured"]["found"]["best"]["label"]
+    assert f"objects per image, e.g. {shape} " in run("profiles", "show", profile).stdout
     again = run("calibrate", "--detector", "tiny", "--images", tmp_path, "--out", profile)
     assert again.exit_code == 2
     assert "--replace" in again.stderr

@@ -43,6 +43,42 @@ def test_missing_file(command: str, tmp_path: Path) -> None:
     assert "nothing.jpg: no such file" in refusal(command, tmp_path / "nothing.jpg")
 
 
+def test_a_folder_in_the_place_of_a_file(photo: Path, tmp_path: Path) -> None:
+    assert f"is a folder; name image files, as {tmp_path}/*.jpg" in refusal("encode", tmp_path)
+    assert "is a folder; name an .fpc frame" in refusal("decode", tmp_path)
+    assert CliRunner().invoke(app, ["encode", str(photo)]).exit_code == 0
+    message = refusal("decode", photo.with_suffix(".fpc"), "--out", tmp_path)
+    assert f"{tmp_path} cannot be written: it is a folder; name a file in it" in message
+
+
+def test_a_file_in_the_place_of_a_folder(photo: Path, tmp_path: Path) -> None:
+    server = ("--server", "127.0.0.1:1")
+    assert "is a file; name a folder" in refusal("encode", photo, "--out", photo)
+    assert "is a file; name a folder" in refusal("detect", photo, *server, "--draw", photo)
+    images = ("--images", photo, "--out", tmp_path / "out")
+    assert "is a file; name the folder" in refusal("calibrate", "--detector", "tiny", *images)
+
+
+def test_a_frame_of_another_profile_names_the_remedy(photo: Path) -> None:
+    assert CliRunner().invoke(app, ["encode", str(photo), "-p", "bccd"]).exit_code == 0
+    assert "stream a79c826d" in (said := refusal("decode", photo.with_suffix(".fpc")))
+    assert "-p PROFILE" in said
+
+
+def test_a_group_alone_shows_its_help() -> None:
+    for group in ("profiles", "bench"):
+        result = CliRunner().invoke(app, [group])
+        assert result.exit_code == 2
+        assert "Example" in result.output or "rd" in result.output
+        assert "error:" not in result.output
+
+
+def test_a_value_of_another_kind_is_repeated(photo: Path) -> None:
+    assert "'2kB' is not a" in refusal("encode", photo, "--max-bytes", "2kB")
+    assert "'high' is not a" in refusal("encode", photo, "--quality", "high")
+    assert "--limit" in refusal("calibrate", "--limit", "0")
+
+
 def test_missing_file_among_others_before_any_work(photo: Path, tmp_path: Path) -> None:
     assert "no such file" in refusal("encode", photo, tmp_path / "nothing.jpg")
     assert not photo.with_suffix(".fpc").exists()
@@ -74,7 +110,9 @@ def test_unknown_levels(levels: str, photo: Path) -> None:
 
 
 def test_unknown_profile_folder(photo: Path, tmp_path: Path) -> None:
-    assert "nowhere" in refusal("encode", photo, "--profile", tmp_path / "nowhere")
+    message = refusal("encode", photo, "--profile", tmp_path / "nowhere")
+    assert "nowhere: no such folder" in message
+    assert "tiny, bccd" in message
     (tmp_path / "empty").mkdir()
     assert "empty" in refusal("serve", "--profile", tmp_path / "empty")
 

@@ -151,5 +151,7 @@ def test_bash_completes_commands_options_and_profiles(tmp_path: Path) -> None:
 @pytest.mark.parametrize("arguments", [(), ("--help",)])
 def test_help_names_the_exit_codes(arguments: tuple[str, ...]) -> None:
     text = " ".join(said(*arguments).split())
-    assert "Exit codes: 0 done; 2 an error" in text
+    assert "Exit codes: 0 done, as serve and edge are after Ctrl-C; 2 an error" in text
     assert "130 stopped by Ctrl-C" in text
+    places = [text.index(f"{i}. fpcodec") for i in range(1, 6)]
+    assert places == sorted(places)

@@ -125,5 +125,9 @@ def test_a_missing_file_and_a_folder_without_json_are_refused(tmp_path: Path) ->
     with pytest.raises(InputError, match="without"):
         load_coco(tmp_path)
     (tmp_path / "latin.json").write_bytes(b'{"a": "\xff"}')
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is no COCO JSON file"):
         load_coco(tmp_path / "latin.json")
+    with pytest.raises(InputError, match="nowhere: no such folder"):
+        load_coco(tmp_path / "latin.json", tmp_path / "nowhere")
+    with pytest.raises(InputError, match="this is a file"):
+        load_coco(tmp_path / "latin.json", tmp_path / "latin.json")

@@ -21,12 +21,14 @@ from core_kit import (
 
 from fpcodec.bitstream import read_frame
 from fpcodec.calibration import calibrate
+from fpcodec.calibration.findings import Findings, findings_line
 from fpcodec.codecs.base import Codec, quality_byte
 from fpcodec.codecs.chunks import CODEC_NAMES, QuantisedLevel
 from fpcodec.codecs.coefficients import STEP_CLASSES
 from fpcodec.codecs.pca import PcaCodec
 from fpcodec.codecs.uniform import UniformCodec, bits_of
-from fpcodec.errors import InputError, InvalidField, ProfileError
+from fpcodec.detections import Detections
+from fpcodec.errors import InputError, InvalidField, ModelError, ProfileError
 from fpcodec.profile import make_codec
 from fpcodec.pyramid import ImageGeometry, LevelSpec, Pyramid, PyramidSpec
 
@@ -296,6 +298,29 @@ def test_calibration_says_what_it_cannot_use(tmp_path):
     with pytest.raises(InputError, match=r"bad\.jpg"):
         calibrate(FakeDetector(), [tmp_path / "bad.jpg"], tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+def test_calibration_refuses_scores_that_a_wrong_decoder_gives(tmp_path):
+    class Raw(FakeDetector):
+        def detect(self, pyramid):
+            return Detections(
+                np.ones((1, 4), np.float32), np.full(1, 2.97, np.float32), np.zeros(1, int)
+            )
+
+    with pytest.raises(ModelError, match=r"scores 2\.97.*decode="):
+        calibrate(Raw(), write_images(tmp_path / "images", 1), tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_calibration_that_finds_nothing_says_so():
+    findings = Findings(["bowl"])
+    findings.add(
+        Detections(np.ones((1, 4), np.float32), np.full(1, 0.2, np.float32), np.zeros(1, int))
+    )
+    assert (
+        "nothing scores 0.3 or more in the first 1 images (the best is bowl 0.20)"
+        in findings_line(findings.facts())
+    )
 
 
 def test_calibration_tells_its_progress(tmp_path):

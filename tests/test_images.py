@@ -108,7 +108,7 @@ def test_a_missing_file(tmp_path):
 
 
 def test_a_folder(tmp_path):
-    refused(tmp_path, "cannot be read")
+    refused(tmp_path, "is a folder")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])

@@ -229,6 +229,14 @@ def test_the_command_says_plainly_not_to_split(results: Path) -> None:
     assert "Measured on 500 images of val, threads: 1, a processor; times scale by" in said
 
 
+def test_splits_that_lose_too_much_are_no_slow_splits(tmp_path: Path) -> None:
+    rows = (UNSPLIT, SPLIT[0], PICTURES[0])
+    write_rows(tmp_path / "rows.json", rows)
+    said = run("--uplink", "256kbps", "--results", tmp_path).stdout.replace("\n", " ")
+    assert "no split setting loses at most 1 AP; the nearest is fpc q0.4, 1.50" in said
+    assert "takes longer" not in said
+
+
 def test_the_command_answers_programs(results: Path) -> None:
     arguments = ("--uplink", "1Mbps", "--rtt", "0.1s", "--head-on-server", "--json")
     result = run(*arguments, "--results", results / "rows.json")
@@ -264,6 +272,11 @@ def test_a_profile_without_rates_names_the_remedy(tmp_path: Path, repository: Pa
     result = run("--uplink", "1Mbps", "--profile", folder)
     assert isinstance(result.exception, InputError)
     assert f"fpcodec bench rd ... --out {folder / 'rates'}" in str(result.exception)
+
+
+def test_an_embedded_profile_is_not_measured_into_the_package() -> None:
+    result = run("--uplink", "1Mbps", "--profile", "bccd")
+    assert "--out runs/rd, and give --results runs/rd" in str(result.exception)
 
 
 def test_rates_of_another_profile_are_refused(results: Path, repository: Path) -> None:

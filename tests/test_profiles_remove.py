@@ -38,20 +38,22 @@ def test_says_what_went_as_json(mine: Path) -> None:
     assert json.loads(result.stdout)["files"] == count
 
 
-@pytest.mark.parametrize(("answer", "code", "stays"), [("y\n", 0, False), ("n\n", 130, True)])
+@pytest.mark.parametrize(("answer", "code", "stays"), [("y\n", 0, False), ("n\n", 0, True)])
 def test_asks_first(mine: Path, answer: str, code: int, stays: bool) -> None:
     exit_code, said = remove(mine, answer=answer)
     assert exit_code == code
+    assert ("kept" in said) is stays
     assert str(mine) in said
     assert mine.exists() is stays
 
 
 def test_without_an_answer_it_stays(mine: Path) -> None:
-    assert remove(mine)[0] == 130
+    code, said = remove(mine)
+    assert (code, "give --yes" in said) == (2, True)
     assert mine.exists()
 
 
-@pytest.mark.parametrize("other", ["notes.txt", "rates/rows.json"])
+@pytest.mark.parametrize("other", ["notes.txt", "rates/notes.txt"])
 def test_a_folder_with_other_things_stays(mine: Path, other: str) -> None:
     (mine / other).parent.mkdir(exist_ok=True)
     (mine / other).write_text("mine")
@@ -59,6 +61,14 @@ def test_a_folder_with_other_things_stays(mine: Path, other: str) -> None:
     assert (code, other.split("/")[0] in said) == (2, True)
     assert (mine / other).exists()
     assert (mine / "profile.json").exists()
+
+
+def test_its_own_rates_go_too(mine: Path) -> None:
+    (mine / "rates" / "shards" / "ab").mkdir(parents=True)
+    for name in ("rows.json", "shards/ab/0.json"):
+        (mine / "rates" / name).write_text("[]")
+    assert remove(mine, "--yes")[0] == 0
+    assert not mine.exists()
 
 
 def test_other_folders_stay(tmp_path: Path) -> None:

@@ -313,6 +313,26 @@ def test_get_copies_an_embedded_profile(tmp_path: Path) -> None:
     assert Profile.load(tmp_path / "mine").stream_id == wanted
 
 
+def test_get_replaces_no_profile_unasked(tmp_path: Path) -> None:
+    out = tmp_path / "mine"
+    assert run("get", "bccd", "--out", out).exit_code == 0
+    again = run("get", "tiny", "--out", out)
+    assert (again.exit_code, "--replace" in again.stderr) == (2, True)
+    assert Profile.load(out).name == "bccd"
+    assert run("get", "tiny", "--out", out, "--replace").exit_code == 0
+    assert Profile.load(out).name == "tiny"
+
+
+def test_get_means_what_ships_whatever_lies_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Profile.load(embedded_profile_path("tiny")).save("bccd")
+    assert run("get", "bccd", "--out", "fresh").exit_code == 0
+    wanted = Profile.load(embedded_profile_path("bccd")).stream_id
+    assert Profile.load("fresh").stream_id == wanted
+
+
 def test_get_from_a_recipe_folder(recipe: Recipe, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "toy"
     result = run("get", recipe.folder, "--out", out, "--model", model)
@@ -326,6 +346,7 @@ def test_list_has_every_shipped_profile() -> None:
     assert listed["tiny"]["recipe"] is None
     assert listed["yolox_nano"]["files"]["edge.onnx"] is None
     table = run("list").stdout
+    assert "person" in table
     assert all(x["stream_id"][:12] in table for x in listed.values())
 
 

@@ -92,6 +92,19 @@ def test_files_that_hold_no_rows_are_refused(tmp_path: Path, text: str) -> None:
         read_rows(tmp_path / "r.json")
 
 
+def test_missing_results_name_what_measures(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file or folder; measure with fpcodec bench rd"):
+        read_rows(tmp_path / "rd")
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8")
+    with pytest.raises(InputError, match=r"is no rows\.json of fpcodec bench rd"):
+        read_rows(tmp_path / "photo.jpg")
+    with pytest.raises(InputError, match=r"photo\.jpg is a file; name a folder"):
+        write_rows(tmp_path / "photo.jpg" / "rows.json", [])
+    with pytest.raises(InputError, match="it is a folder; name a file") as refused:
+        write_rows(tmp_path, [])
+    assert ".rows" not in str(refused.value)
+
+
 def test_detections_come_back_as_they_were_written(tmp_path: Path) -> None:
     dataset = random_dataset(np.random.default_rng(0))
     settings = {

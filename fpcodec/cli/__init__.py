@@ -9,6 +9,7 @@ def main() -> None:
     """Run the command line; the entry point of ``fpcodec`` and ``python -m fpcodec.cli``."""
     try:
         from fpcodec.cli.app import app
-    except KeyboardInterrupt:  # later ones are the app's
+
+        app(prog_name="fpcodec")
+    except KeyboardInterrupt:  # of the first moments; later ones are the app's
         sys.exit(130)
-    app(prog_name="fpcodec")

@@ -39,9 +39,9 @@ from fpcodec.errors import FpcodecError, InputError
 USAGE_EXIT = 2
 INTERRUPT_EXIT = 130
 EPILOG = (
-    "Exit codes: 0 done; 2 an error, one line on stderr says what to do; 130 stopped by Ctrl-C; "
-    "1 doctor found what fails, output that nobody reads, or a fault of fpcodec, with a traceback "
-    "to report."
+    "Exit codes: 0 done, as serve and edge are after Ctrl-C; 2 an error, one line on stderr says "
+    "what to do; 130 stopped by Ctrl-C; 1 doctor found what fails, output that nobody reads, or a "
+    "fault of fpcodec, with a traceback to report."
 )
 
 
@@ -78,10 +78,27 @@ class OneLineErrors(TyperGroup):
             # class cannot be named.
             if not hasattr(error, "format_message"):
                 raise
-            _fail(f"{error.format_message()} (see --help)")
+            message = _usage(error, error.format_message())
+            if not message:  # a group alone has printed its help
+                sys.exit(USAGE_EXIT)
+            _fail(f"{message} (see --help)")
         if standalone_mode:
             sys.exit(result if isinstance(result, int) else 0)
         return result
+
+
+def _usage(error: Exception, message: str) -> str:
+    """Click's message, with the value where only its kind is named."""
+    details = getattr(error.__cause__, "errors", None)
+    if not callable(details):
+        return message
+    found = details()[0]
+    wanted = {"int_parsing": "a whole number", "float_parsing": "a number"}.get(found["type"])
+    if wanted is None:
+        return f"{message}, not {found['input']!r}"
+    return message.replace(
+        str(getattr(error, "message", "")), f"{found['input']!r} is not {wanted}"
+    )
 
 
 def _fail(message: str) -> None:
@@ -126,6 +143,18 @@ def root(
     """Split object detection over slow links: feature pyramids in a few kilobytes.
 
     Start with:  fpcodec demo --out demo
+
+    With a detector of your own:
+
+    1. fpcodec tensors model.onnx, where it can be cut
+
+    2. fpcodec calibrate --detector SPEC --images photos --out mine, the profile
+
+    3. fpcodec serve -p mine, on the server
+
+    4. fpcodec detect photos/*.jpg -p mine -s HOST:50051, on the edge
+
+    5. fpcodec eval -p mine --images val --annotations val.json, its cost
     """
     if version:
         from fpcodec.cli.version import build_facts, facts_lines

@@ -24,6 +24,9 @@ def bdrate(
     test: Annotated[str, typer.Option(metavar="FAMILY", help="Compared.")],
     drops: Drops = "0.5:4",
     method: Method = "pchip",
+    no_draws: Annotated[
+        bool, typer.Option("--no-draws", help="A value alone, without the bootstrap's interval.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare the bytes of two families of settings over an interval of AP drops.
@@ -41,7 +44,8 @@ def bdrate(
     from fpcodec.evaluation.report.source import load_results
 
     loaded = load_results(results)
-    curves = [named_curve(loaded.rows, name, loaded.draws) for name in (anchor, test)]
+    draws = {} if no_draws else loaded.draws
+    curves = [named_curve(loaded.rows, name, draws) for name in (anchor, test)]
     first, second = (FittedCurve(curve, known_method(method)) for curve in curves)
     result = bd_rate(first, second, interval)
     if as_json:

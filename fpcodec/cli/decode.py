@@ -93,6 +93,8 @@ def read_frame_file(path: Path) -> bytes:
     from fpcodec.codecs.base import Limits
     from fpcodec.errors import InputError
 
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name an .fpc frame in it")
     if not path.is_file():
         raise InputError(f"{path}: no such file; name an .fpc frame")
     limit = Limits().max_frame_bytes

@@ -18,6 +18,7 @@ from fpcodec.cli.options import (
     Providers,
     QualityOrBudget,
     Threads,
+    check_folder,
     check_images,
     check_rate,
     open_profile,
@@ -77,6 +78,7 @@ def detect(
     """
     quiet_grpc()
     check_images(images)
+    check_folder(draw)
     check_rate(quality, max_bytes)
     security = channel_security(
         tls, tls_ca, tls_cert, tls_key, tls_server_name, token_file, token_in_plain_text

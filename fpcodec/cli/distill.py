@@ -84,7 +84,8 @@ def distill(
     """Teach a light edge half to give the full one's pyramid; the server's head stays.
 
     The folder written is a detector like any other: onnx:FOLDER. Killed and called again with the
-    same options, it goes on from its last checkpoint.
+    same options, it goes on from its last checkpoint. It needs the extra train: pip install
+    "fpcodec\\[train]".
 
     Example:  fpcodec distill --detector tiny --body thin --images photos --out light-tiny
 

@@ -84,7 +84,8 @@ def edge(
     video: Annotated[
         Path | None,
         typer.Option("--video", metavar="FILE", show_default=False,
-                     help="Also write the answered frames with their boxes, as .mp4 or .mkv."),
+                     help="Also write the answered frames with their boxes, as .mp4 or .mkv; "
+                     "needs the extra video."),
     ] = None,
     limit: Annotated[
         int | None,

@@ -17,6 +17,7 @@ from fpcodec.cli.options import (
     Providers,
     QualityOrBudget,
     Threads,
+    check_folder,
     check_images,
     check_rate,
     open_profile,
@@ -43,6 +44,7 @@ def encode(
     Example:  fpcodec encode photo.jpg --max-bytes 2000 --levels medium,large --out frames
     """
     check_images(images)
+    check_folder(out)
     check_rate(quality, max_bytes)
     loaded = open_profile(profile)
     from fpcodec.cli.level_choice import fixed_levels, unless_all

@@ -30,9 +30,10 @@ def explain(
     method: Annotated[
         Method,
         typer.Option(
-            help="odam: which places made each score and box, by gradients (needs torch). levels: "
-            "which pyramid level each box is from (needs torch). frs: the head's highest score on "
-            "every level. drise, drise-features: what is lost when parts of the picture, or of "
+            help="odam: which places made each score and box, by gradients. levels: "
+            "which pyramid level each box is from. These two need the extra torch. frs: the "
+            "head's highest score on every level. drise, drise-features: what is lost when parts "
+            "of the picture, or of "
             "the pyramid, are hidden at random (any detector, slow)."
         ),
     ] = Method.odam,

@@ -30,7 +30,7 @@ def export(
 
     The folder written is a detector like any other: onnx:FOLDER. Its input has one fixed size,
     which follows from the image's; images of another shape are letterboxed into it. Masks are not
-    exported.
+    exported. It needs torch, the extra torch: pip install "fpcodec\\[torch]".
 
     Example:  fpcodec export --image photo.jpg --out cells-cut --detector
     "torchvision:fasterrcnn_resnet50_fpn?weights=cells.pth&num_classes=4&norm_eps=0"

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 DETECTOR_HELP = (
     "The detector: KIND:ARGUMENT?key=value&.. of kind onnx (a file), torchvision (a builder), "
-    "detectron2 (a configuration) or tiny (embedded); or a JSON file of it. README has the keys."
+    "detectron2 (a configuration) or tiny (embedded); or a JSON file of it. Keys of "
+    "onnx: p3=TENSOR and so on (fpcodec tensors FILE lists them); decode=yolox, yolov5, yolov8, "
+    "nanodet, picodet, retinanet, detections or module:function; labels=coco, a,b,c or FILE.txt; "
+    "size=WxH; and where decode= does not say, mode, align, channel_order, value_scale, mean, std, "
+    "pad_value. Of torchvision and detectron2, which need the extra torch: weights=DEFAULT or FILE."
 )
 Images = Annotated[
     list[Path], typer.Argument(metavar="IMAGE...", help="Image files.", show_default=False)
@@ -25,7 +29,8 @@ ProfileFolder = Annotated[
     Path | None,
     typer.Option(
         "--profile", "-p", metavar="DIR", show_default=False, autocompletion=profiles_to_run,
-        help="Profile folder, or an embedded one: tiny (the default), bccd.",
+        help="Profile folder, or an embedded one: tiny (the default: drawn shapes only), bccd "
+        "(blood cells). For photographs: fpcodec profiles get yolox_nano --out yolox_nano.",
     ),
 ]  # fmt: skip
 Quality = Annotated[
@@ -164,5 +169,19 @@ def check_images(paths: Sequence[Path]) -> None:
     from fpcodec.errors import InputError
 
     for path in paths:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; name image files, as {path}/*.jpg")
         if not path.is_file():
             raise InputError(f"{path}: no such file; name an image file")
+
+
+def check_folder(folder: Path | None) -> None:
+    """Find a file where a folder is to be written, before any work starts.
+
+    Raises:
+        InputError: There is one.
+    """
+    from fpcodec.errors import InputError
+
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; name a folder to write to")

@@ -16,16 +16,13 @@ from fpcodec.errors import InputError
 
 if TYPE_CHECKING:
     from fpcodec.evaluation.planning.model import Plan, UplinkRange
+    from fpcodec.evaluation.planning.settings import Setting
     from fpcodec.evaluation.results import ResultRow
-
-RATES_FOLDER = "rates"
-"""Where a profile keeps its own measured rows, if it was measured into there."""
 
 _SEND = {
     "boxes": "send the boxes", "picture": "send the picture", "split": "split",
     "light split": "split behind a light edge",
 }  # fmt: skip
-_SPLITS = ("split", "light split")
 
 
 def plan(
@@ -65,12 +62,13 @@ def plan(
     Latency is edge compute, one round trip, the bytes over the uplink, server compute; each way
     is taken at its measured setting of least latency. 0.2 as a speed is five times slower.
 
-    Example:  fpcodec plan --uplink 1Mbps --rtt 40ms --edge-speed 0.2 --results out/rows.json
+    Example:  fpcodec plan --uplink 1Mbps --rtt 40ms --edge-speed 0.2 --results runs/rd
 
-    Another:  fpcodec plan -p my-profile --uplink 256kbps --head-on-server --plot regions.png
-    """  # fmt: skip
+    Another:  fpcodec plan --uplink 256kbps --head-on-server --plot regions.png --results runs/rd
+    """
     from fpcodec.evaluation.planning.model import Link, Speeds
     from fpcodec.evaluation.planning.model import plan as choose
+    from fpcodec.evaluation.planning.settings import nearest_split
 
     link = Link(parse_bit_rate(uplink), parse_duration_ms(rtt))
     speeds = Speeds(edge_speed, server_speed)
@@ -84,7 +82,7 @@ def plan(
 
         plot_regions(rows, plot, link=link, speeds=speeds, max_drop=max_drop)
         note(f"drawn: {plot}")
-    said = [*_advice(chosen, without), _source(rows)]
+    said = [*_advice(chosen, without, nearest_split(rows)), _source(rows)]
     if as_json:
         print_json(_json(chosen, without, rows, said))
         return
@@ -98,12 +96,19 @@ def _rows(profile: Path | None, results: Path | None) -> list[ResultRow]:
     Raises:
         InputError: There are none, or they are of another profile.
     """
+    from fpcodec.embedded import asset_folder
     from fpcodec.evaluation.results import ROWS, read_rows
+    from fpcodec.profile_folder import RATES_FOLDER
 
     loaded = open_profile(profile) if profile is not None or results is None else None
     if results is None:
         folder = (loaded.path if loaded and loaded.path else Path()) / RATES_FOLDER
         if not (folder / ROWS).is_file():
+            if folder.resolve().is_relative_to(asset_folder().resolve()):
+                raise InputError(
+                    "the embedded profile has no measured rates; measure them with "
+                    "fpcodec bench rd ... --out runs/rd, and give --results runs/rd"
+                )
             raise InputError(
                 f"the profile has no measured rates ({folder / ROWS} is missing); measure "
                 f"them with fpcodec bench rd ... --out {folder}, or name rows with --results"
@@ -128,19 +133,24 @@ def _of_stream(rows: Sequence[ResultRow], stream_id: str, source: Path) -> list[
     return kept
 
 
-def _advice(plan: Plan, without_boxes: Plan | None) -> list[str]:
-    """What to do, and where that ends."""
+def _advice(plan: Plan, without_boxes: Plan | None, split: Setting | None) -> list[str]:
+    """What to do, and where that ends; ``split`` is the split setting of least drop."""
+    from fpcodec.evaluation.planning.settings import SPLITS
+
     best = plan.winner
     others = " and ".join(f"{x.latency_ms:,.0f} ms by {x.name}" for x in plan.candidates[1:])
     send = _SEND[best.way]
-    verdict = send.capitalize() if best.way in _SPLITS else f"Do not split: {send}"
+    verdict = send.capitalize() if best.way in SPLITS else f"Do not split: {send}"
     reason = {
         "boxes": "the edge can run the whole detector, and nothing is smaller",
         "split": "a frame is small, and the edge is fast enough for its half",
         "light split": "a frame is small, and the edge has no time for its full half",
         "picture": "computing the edge's half takes longer than sending what it saves",
     }[best.way]
-    against = f" against {others}" if others else ", the only way measured"
+    if split is not None and split.drop > plan.max_drop:
+        reason = (f"no split setting loses at most {plan.max_drop:g} AP; the nearest is "
+                  f"{split.name}, {split.drop:.2f}: raise --max-drop to compare it")  # fmt: skip
+    against = f" against {others}" if others else ", the only way left"
     said = [
         f"{verdict} ({best.name}): {best.latency_ms:,.0f} ms{against}; {reason}.",
         f"At these speeds, by uplink: {_ranges(plan.ranges)}.",
@@ -203,9 +213,11 @@ def _print(plan: Plan) -> None:
 def _json(
     plan: Plan, without_boxes: Plan | None, rows: Sequence[ResultRow], said: Sequence[str]
 ) -> dict[str, Any]:
+    from fpcodec.evaluation.planning.settings import SPLITS
+
     first = rows[0]
     return {
-        "split": plan.winner.way in _SPLITS,
+        "split": plan.winner.way in SPLITS,
         "way": plan.winner.way,
         "setting": plan.winner.name,
         "link": asdict(plan.link),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     from fpcodec.profile import Profile
     from fpcodec.recipes import Recipe
 
-_SHOWN_LABELS = 6
+_SHOWN_LABELS, _LISTED_LABELS = 6, 3
 
 
-def open_named(named: str) -> tuple[Profile, Recipe | None]:
+def open_named(named: str, *, shipped_first: bool = False) -> tuple[Profile, Recipe | None]:
     """A profile by an embedded one's name or its folder; with the recipe where it is one.
+
+    Args:
+        named: The name, or the folder.
+        shipped_first: A name of what ships means that, whatever folder is here.
 
     Raises:
         ProfileError: There is none, or it is damaged.
@@ -27,7 +31,7 @@ def open_named(named: str) -> tuple[Profile, Recipe | None]:
     from fpcodec.recipes import RECIPE, Recipe
 
     folder = Path(named)
-    if not folder.exists():
+    if not folder.exists() or (shipped_first and named in (*EMBEDDED, *RECIPES)):
         if named not in (*EMBEDDED, *RECIPES):
             raise ProfileError(f"{named} is no folder and no profile that ships with fpcodec, "
                                f"which are {', '.join((*EMBEDDED, *RECIPES))}")  # fmt: skip
@@ -101,13 +105,17 @@ def _codec_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"key levels, {scale}", ", ".join(names)
 
 
+def first_labels(labels: Sequence[str], count: int = _LISTED_LABELS) -> str:
+    """The first few, and how many more there are."""
+    more = f" and {len(labels) - count} more" if len(labels) > count else ""
+    return ", ".join(labels[:count]) + more
+
+
 def _detector_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if facts["network_size"]:
         yield "network input", "x".join(map(str, facts["network_size"]))
-    labels = facts["labels"]
-    more = f" and {len(labels) - _SHOWN_LABELS} more" if len(labels) > _SHOWN_LABELS else ""
-    if labels:
-        yield "classes", ", ".join(labels[:_SHOWN_LABELS]) + more
+    if labels := facts["labels"]:
+        yield "classes", first_labels(labels, _SHOWN_LABELS)
     if facts["edge_precision"]:
         yield "edge graph", f"{facts['edge_precision']}, in place of the detector's own"
     if facts["detector_source"]:
@@ -124,6 +132,10 @@ def _detector_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _measured_rows(measured: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if "calibration_images" in measured:
         yield "calibrated on", f"{measured['calibration_images']} images"
+    if "found" in measured:
+        from fpcodec.calibration.findings import findings_line
+
+        yield "in the first of them", findings_line(measured["found"])
     training = measured.get("training")
     if training:
         yield "trained", (f"{training['steps']} steps on {training['images']} images, "

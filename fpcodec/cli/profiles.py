@@ -10,7 +10,14 @@ import typer
 from fpcodec.cli.completion import all_profiles, embedded_names, profile_folders
 from fpcodec.cli.options import Json, Replace
 from fpcodec.cli.output import note, print_json, print_table, progress_callback
-from fpcodec.cli.profile_facts import codec_name, facts_lines, facts_of, file_bytes, open_named
+from fpcodec.cli.profile_facts import (
+    codec_name,
+    facts_lines,
+    facts_of,
+    file_bytes,
+    first_labels,
+    open_named,
+)
 
 profiles = typer.Typer(
     help="Profiles that ship with the package, and folders of your own: list, show, verify, get, "
@@ -45,16 +52,23 @@ def list_profiles(as_json: Json = False) -> None:
         return
     from rich.table import Table
 
-    table = Table()
-    for title in ("name", "codec", "levels", "stream", "detector"):
-        table.add_column(title, no_wrap=True)
+    table = Table(box=None, pad_edge=False)
+    for title in ("name", "finds", "codec", "levels", "stream", "detector"):
+        table.add_column(title, no_wrap=title != "finds")
     for number, facts in enumerate(found):
         detector = "embedded" if facts["recipe"] is None else "fetched by get"
         if number >= shipped:
             detector = "your own"
-        levels = " ".join(facts["levels"])
+        levels = f"{facts['levels'][0]}-{facts['levels'][-1]}"
         name = facts["name"] if number < shipped else f"./{facts['folder']}"
-        table.add_row(name, facts["codec"], levels, facts["stream_id"][:12], detector)
+        table.add_row(
+            name,
+            first_labels(facts["labels"]),
+            facts["codec"],
+            levels,
+            facts["stream_id"][:12],
+            detector,
+        )
     print_table(table)
 
 
@@ -116,6 +130,7 @@ def get(
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, help="Longest silence of the server.")
     ] = 30.0,
+    replace: Replace = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Write a profile that ships with the package as a folder to deploy.
@@ -128,9 +143,11 @@ def get(
     Without a network:  fpcodec profiles get yolox_nano --out yolox_nano --model yolox_nano.onnx
     """
     from fpcodec.errors import InputError
+    from fpcodec.profile_folder import require_free
     from fpcodec.recipes import complete
 
-    loaded, recipe = open_named(profile)
+    require_free(out, replace=replace)
+    loaded, recipe = open_named(profile, shipped_first=True)
     if recipe is not None:
         with progress_callback("Downloading, bytes") as progress:
             made = complete(recipe, out, model, timeout_s=timeout, progress=progress)

@@ -33,12 +33,23 @@ def remove(
         raise InputError(f"{profile} ships with fpcodec and stays; name a folder of your own")
     files = files_to_remove(profile)
     size = sum(file.stat().st_size for file in files)
-    if not yes:
-        typer.confirm(
-            f"Delete {profile}: {len(files)} files, {size:,} bytes?", abort=True, err=True
-        )
+    if not yes and not _wanted(f"Delete {profile}: {len(files)} files, {size:,} bytes?"):
+        note(f"{profile}: kept")
+        return
     remove_folder(profile, files)
     if as_json:
         print_json({"removed": str(profile), "files": len(files), "bytes": size})
     else:
         note(f"{profile}: removed, {len(files)} files, {size:,} bytes")
+
+
+def _wanted(question: str) -> bool:
+    """Ask; without an answer, as in a script, say which option it takes."""
+    from fpcodec.errors import InputError
+
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        raise InputError("nobody answers whether to delete it; give --yes") from error

@@ -48,6 +48,7 @@ def quantise(
             "would bring more stay float.",
         ),
     ] = DEFAULT_ERROR,
+    replace: Replace = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Write a profile whose edge half computes in fp16 or INT8; the server keeps the old one.

@@ -73,7 +73,7 @@ def serve(
         int | None, _option("--max-waiting", "N", "Requests that may wait; more are refused.")
     ] = None,
     config: Annotated[
-        Path | None, _option("--config", "FILE", "TOML file of settings; see docs/operations.md.")
+        Path | None, _option("--config", "FILE", "TOML file of settings; --print-config shows one.")
     ] = None,
     settings: Annotated[
         list[str] | None, _option("--set", "KEY=VALUE", "Any setting of the file, as batch.most=8.")
@@ -107,7 +107,10 @@ def serve(
         str | None, _option("--metrics", "HOST:PORT", "Where Prometheus may ask.", _RUNNING)
     ] = None,
     ui: Annotated[
-        str | None, _option("--ui", "HOST:PORT", "Where people see a read-only page.", _RUNNING)
+        str | None,
+        _option(
+            "--ui", "HOST:PORT", "Where people see a read-only page; needs the extra ui.", _RUNNING
+        ),
     ] = None,
     log_format: Annotated[
         str | None, _option("--log-format", "FORM", "text or json.", _RUNNING)

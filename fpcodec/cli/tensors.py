@@ -27,8 +27,9 @@ def tensors(
 
     Example:  fpcodec tensors yolox_nano.onnx
 
-    Each tensor of a level is a valid cut, the nearest to the head first. Which to take, and what
-    decode= means: docs/detectors.md.
+    Each tensor of a level is a valid cut, the nearest to the head first. decode= says how the
+    outputs are read; where several layouts fit, the family of the detector decides, and
+    fpcodec calibrate says what it finds. It needs the onnx package.
     """
     from fpcodec.detectors.onnx_levels import outline
 
@@ -41,10 +42,12 @@ def tensors(
     for name, shape in found.outputs.items():
         note(f"output {name} {shape}")
     if not found.levels:
-        note("no level found: this is not a one-stage head; see docs/detectors.md")
+        note("no level found: this is not a one-stage head that fpcodec can cut")
         return
     _print(found)
     note(f"shapes fit: decode={', '.join(found.layouts) or 'none of the layouts'}")
+    if len(found.layouts) > 1:
+        note("take the one of the detector's family; calibrate says what it then finds")
     cut = "&".join(f"{level}={ways[0].name}" for level, ways in found.levels.items())
     kind = found.layouts[0] if found.layouts else "MODULE:FUNCTION"
     note("any tensor of a level can be the cut; compare cuts by bytes at equal AP (fpcodec eval)")

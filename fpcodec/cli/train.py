@@ -104,7 +104,8 @@ def train(
 
     Calibrates the closed form, caches features, trains through the frozen head, exports, and
     checks the export. Unlabelled images suffice. Killed and called again with the same options, it
-    goes on from its last checkpoint; on a CPU, with --steps, to the very same weights.
+    goes on from its last checkpoint; on a CPU, with --steps, to the very same weights. It needs
+    the extra train: pip install "fpcodec\\[train]".
 
     Example:  fpcodec train --detector tiny --images photos --out my-codec --steps 4000
 

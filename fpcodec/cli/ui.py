@@ -72,6 +72,8 @@ def ui(
 ) -> None:  # fmt: skip
     """Show what a picture costs and what is found, live, as a page in the browser.
 
+    It needs gradio, the extra ui: pip install "fpcodec\\[ui]".
+
     Prints one line when it answers: "ready http://HOST:PORT/".
 
     Example:  fpcodec ui --profile my-profile --port 7860

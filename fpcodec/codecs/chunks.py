@@ -231,10 +231,10 @@ class ChunkCoder:
             self._stream_prefix,
         ):
             raise ProfileMismatch(
-                f"frame was made by codec {frame.codec_id} with profile "
-                f"{frame.stream_prefix.hex()}; this is codec {self.codec_id} with "
-                f"{self._stream_prefix.hex()}; "
-                "use the same profile on both sides"
+                f"the frame is of stream {frame.stream_prefix.hex()} (codec {frame.codec_id}), "
+                f"this profile is stream {self._stream_prefix.hex()} (codec {self.codec_id}); "
+                "use the same profile on both sides (-p PROFILE; fpcodec profiles list has "
+                "their streams)"
             )
         for chunk in frame.chunks:
             name = self.spec.names[chunk.level] if chunk.level < len(self.spec.levels) else ""

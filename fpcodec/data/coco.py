@@ -105,7 +105,8 @@ class CocoDataset:
         if absent:
             raise InputError(
                 f"{self.name}: {len(absent)} of {len(self)} image files are missing, the first "
-                f"is {absent[0]}; name the folder that has them all"
+                f"is {absent[0]}; name the folder that has them all, or give a file of those "
+                "alone, or --limit N where the first N are there"
             )
 
     def category_ids(self, labels: Sequence[str]) -> tuple[int | None, ...]:
@@ -147,6 +148,11 @@ def load_coco(
     Raises:
         InputError: A file is missing, is not JSON, lacks a key, or holds a value out of range.
     """
+    if image_folder is not None and not Path(image_folder).is_dir():
+        there = (
+            "this is a file; name its folder" if Path(image_folder).exists() else "no such folder"
+        )
+        raise InputError(f"images {image_folder}: {there}")
     if Path(path).suffix == ".txt":
         from fpcodec.data.voc import load_voc
 
@@ -156,8 +162,10 @@ def load_coco(
     annotations, folder = _locate(Path(path), image_folder)
     try:
         text = annotations.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{annotations} cannot be read: {error}") from error
+    except OSError as error:
+        raise InputError(f"{annotations} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{annotations} is no COCO JSON file: it is no UTF-8 text") from error
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:

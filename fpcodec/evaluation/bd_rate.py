@@ -280,7 +280,7 @@ def _central(values: Sequence[float], draws: int, name: str) -> tuple[float | No
     if len(values) < MIN_USABLE_DRAWS * draws:
         raise InputError(
             f"{name} exists in {len(values)} of {draws} draws, below {MIN_USABLE_DRAWS:.0%}; "
-            "measure settings beyond the asked drops, or compare without draws for a value alone"
+            "measure settings beyond the asked drops, or give --no-draws for a value alone"
         )
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)

@@ -144,10 +144,14 @@ def read_rows(path: Path | str) -> list[ResultRow]:
         InputError: The file is missing, not JSON, or not such rows.
     """
     file = Path(path) / ROWS if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise InputError(f"results {file}: no such file or folder; measure with fpcodec bench rd")
     try:
         data = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"results {path} cannot be read: {error}") from error
+    except OSError as error:
+        raise InputError(f"results {file} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"results {file} is no {ROWS} of fpcodec bench rd: no JSON") from error
     if not isinstance(data, list):
         raise InputError(f"results {path} hold no list of rows")
     return [ResultRow.from_dict(row) for row in data]

@@ -11,6 +11,9 @@ from fpcodec.evaluation.results import ResultRow
 WAYS = ("boxes", "split", "light split", "picture")
 """All on the edge; cut in two; the same with a light edge; all on the server."""
 
+SPLITS = ("split", "light split")
+"""Those of them with half a network on either side."""
+
 _WAY_OF_KIND = {"boxes": "boxes", "features": "split", "picture": "picture"}
 
 
@@ -77,6 +80,12 @@ def allowed(
             f"({least.name}): raise --max-drop or measure better qualities"
         )
     return kept
+
+
+def nearest_split(rows: Iterable[ResultRow]) -> Setting | None:
+    """The split setting that loses least; None where none was measured."""
+    splits = (x for x in measured_settings(rows) if x.way in SPLITS)
+    return min(splits, key=lambda x: x.drop, default=None)
 
 
 def _setting(row: ResultRow, whole: Mapping[str, float]) -> Setting:
