@@ -82,8 +82,8 @@ def take(window: Any, control: str, value: str) -> Image.Image:
     number.send_keys(Keys.CONTROL, "a")
     number.send_keys(value, Keys.ENTER)
     wait(lambda: is_drawn(window, control, value))
-    time.sleep(1)  # a second drawing of the same may be on its way
     window.execute_script("document.activeElement.blur()")
+    time.sleep(1)  # to leave the field has the page look at its value once more
     part = window.find_element("id", LAST_PART)
     height = window.execute_script(
         "return arguments[0].getBoundingClientRect().bottom + window.scrollY", part

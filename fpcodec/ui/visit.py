@@ -163,7 +163,8 @@ class Studio:
     @property
     def is_of_scenes(self) -> bool:
         """Whether the detector knows the generated scenes' shapes and nothing else."""
-        return set(self.profile.labels) <= set(CLASS_NAMES)
+        labels = set(self.profile.labels)
+        return bool(labels) and labels <= set(CLASS_NAMES)
 
     def known(self) -> str:
         """What the profile's boxes and curve are good for, as HTML."""
@@ -227,5 +228,5 @@ def failure(error: FpcodecError, visit: Visit | None = None) -> str:
     """An expected error as a line: its type, what to do, and whose result still stands below."""
     words = " ".join(str(error).split())
     if visit is not None and visit.result is not None:
-        words += f". Below is still {visit.subject.name}."
+        words = f"{words.rstrip('.')}. Below is still {visit.subject.name}."
     return f'<p class="fpc message error"><b>{type(error).__name__}:</b> {text(words)}</p>'
