@@ -66,6 +66,16 @@ def test_detect_gives_a_line_per_image_and_agrees_with_decode(
         assert remote == pytest.approx(here["box"], abs=0.1)
 
 
+def test_detect_leaves_out_boxes_of_low_scores(server: str, photo: Path) -> None:
+    def scores(*options: object) -> list[float]:
+        out = run("detect", photo, "--server", server, *options).stdout
+        return [x["score"] for x in json.loads(out)["detections"]]
+
+    every = scores()
+    assert min(every) < 0.3
+    assert scores("--min-score", 0.3) == [x for x in every if x >= 0.3]
+
+
 def test_detect_draws_what_it_found(server: str, photo: Path, tmp_path: Path) -> None:
     run("detect", photo, "--server", server, "--quality", 1, "--draw", tmp_path / "found")
     with Image.open(tmp_path / "found" / "photo.png") as drawn, Image.open(photo) as plain:

@@ -55,6 +55,9 @@ def detect(
     max_bytes: MaxBytes = None,
     levels: Levels = "all",
     nms: NmsOption = Nms.NMS,
+    min_score: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Leave out boxes of lower scores.")
+    ] = 0.0,
     draw: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write each image with its boxes there, as PNG."),
@@ -110,7 +113,8 @@ def detect(
             choice.observe(reply.detections)
             if draw is not None:
                 _draw(picture, reply, loaded.labels, drawn[path])
-            print_json({"image": str(path), **_report(frame, reply, loaded.labels)}, indent=None)
+            report = _report(frame, reply, loaded.labels, min_score)
+            print_json({"image": str(path), **report}, indent=None)
     if unread:
         raise InputError(f"{unread} of {len(images)} images could not be read; see above")
 
@@ -149,11 +153,14 @@ def _draw(picture: Image, reply: InferReply, labels: Sequence[str], file: Path) 
     write_bytes(file, buffer.getvalue())
 
 
-def _report(frame: EncodedFrame, reply: InferReply, labels: Sequence[str]) -> dict[str, Any]:
+def _report(
+    frame: EncodedFrame, reply: InferReply, labels: Sequence[str], min_score: float
+) -> dict[str, Any]:
     """What was found in one image, and what it cost."""
+    found = [x for x in reply.detections.to_dicts(labels) if x["score"] >= min_score]
     times = {**frame.timings_ms, **reply.timings_ms, "round_trip": reply.round_trip_ms}
     return {
-        "detections": reply.detections.to_dicts(labels),
+        "detections": found,
         "bytes": len(frame.data),
         "level_bytes": dict(frame.chunk_bytes),
         "levels_used": list(reply.levels_used),
