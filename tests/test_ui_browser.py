@@ -57,6 +57,14 @@ def test_the_rate_follows_the_keyboard_and_is_read_out(page: Any) -> None:
     assert f"{sent_bytes(page):,} bytes went over the link" in page.page_source
 
 
+def test_the_controls_stay_in_sight(page: Any) -> None:
+    page.set_window_size(1280, 900)
+    page.execute_script("window.scrollTo(0, 900)")
+    top = "return document.querySelector('.fpc-side').getBoundingClientRect().top"
+    assert until(lambda: 0 <= page.execute_script(top) < 50)
+    page.execute_script("window.scrollTo(0, 0)")
+
+
 def test_a_box_is_chosen_by_keyboard_and_a_missing_extra_is_named(page: Any) -> None:
     page.find_element("css selector", "button.box[data-side=split]").send_keys(keys().ENTER)
     reasons = page.find_element("id", "fpc-reasons")

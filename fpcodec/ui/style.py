@@ -99,5 +99,7 @@ max-width:none}
 .gradio-container input[type=radio]:checked,.gradio-container input[type=checkbox]:checked{
 background-color:var(--checkbox-background-color-selected)!important;
 border-color:var(--checkbox-border-color-selected)!important}
+/* Hidden, as Gradio has it, nothing within sticks to the window. */
+.gradio-container{overflow:clip!important}
 @media(min-width:1000px){.fpc-side{position:sticky;top:.6rem;align-self:flex-start}}
 """
