@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TextIO
 
-RED = "1;31"
+RED, YELLOW, GREEN = "1;31", "33", "32"
 
 
 def wants_colour(stream: TextIO) -> bool:

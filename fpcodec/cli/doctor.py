@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fpcodec.cli.colour import GREEN, RED, YELLOW, painted
 from fpcodec.cli.options import Json, ProfileFolder, Providers, Threads, open_profile
 from fpcodec.cli.output import print_json
 from fpcodec.cli.security_options import (
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from fpcodec_edge.doctor import Check, Machine, ServerWanted
 
 FAILED_EXIT = 1
-_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+_STYLES = {"ok": GREEN, "warn": YELLOW, "fail": RED}
 
 
 def doctor(
@@ -115,6 +117,6 @@ def _checks(
 
 
 def _show(check: Check) -> None:
-    state = typer.style(f"{check.state.value:4}", fg=_COLOURS[check.state.value])
+    state = painted(f"{check.state.value:4}", _STYLES[check.state.value], sys.stdout)
     fix = f"; {check.fix}" if check.fix else ""
-    typer.echo(f"{state}  {check.name:11} {check.text}{fix}")
+    print(f"{state}  {check.name:11} {check.text}{fix}")
