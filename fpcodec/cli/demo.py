@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +18,15 @@ from fpcodec.cli.options import (
     check_quality,
     open_profile,
 )
-from fpcodec.cli.output import note, print_json, print_table, track, write_bytes, write_json
+from fpcodec.cli.output import (
+    note,
+    print_json,
+    print_table,
+    track,
+    write_bytes,
+    write_json,
+    write_png,
+)
 
 if TYPE_CHECKING:
     from fpcodec.cli.demo_scene import SceneResult
@@ -129,9 +136,7 @@ def _write(
     for result in results:
         frame, picture = out / f"{result.name}.fpc", out / f"{result.name}.png"
         write_bytes(frame, result.frame.data)
-        buffer = io.BytesIO()
-        draw_result(result, profile).save(buffer, "PNG")
-        write_bytes(picture, buffer.getvalue())
+        write_png(picture, draw_result(result, profile))
         files[result.name] = {"frame": str(frame), "picture": str(picture)}
     return files
 

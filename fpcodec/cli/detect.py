@@ -23,7 +23,7 @@ from fpcodec.cli.options import (
     check_rate,
     open_profile,
 )
-from fpcodec.cli.output import note, print_json, track, write_bytes
+from fpcodec.cli.output import note, print_json, track, write_png
 from fpcodec.cli.security_options import (
     Tls,
     TlsCa,
@@ -138,8 +138,6 @@ def _picture_files(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
 
 
 def _draw(picture: Image, reply: InferReply, labels: Sequence[str], file: Path) -> None:
-    import io
-
     import numpy as np
     from PIL import Image as Pillow
 
@@ -148,9 +146,7 @@ def _draw(picture: Image, reply: InferReply, labels: Sequence[str], file: Path) 
     height, width = picture.shape[:2]
     scale = max(1, DRAWN_SIDE // max(height, width))
     shown = Pillow.fromarray(picture).resize((width * scale, height * scale))
-    buffer = io.BytesIO()
-    draw_detections(np.asarray(shown), reply.detections, labels, scale=scale).save(buffer, "PNG")
-    write_bytes(file, buffer.getvalue())
+    write_png(file, draw_detections(np.asarray(shown), reply.detections, labels, scale=scale))
 
 
 def _report(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fpcodec.cli.options import DETECTOR_HELP, Json, Threads, check_images
-from fpcodec.cli.output import print_json, progress_callback, write_bytes
+from fpcodec.cli.output import print_json, progress_callback, write_png
 
 
 class Method(str, Enum):
@@ -69,9 +68,7 @@ def explain(
     )
     with progress_callback("Explaining") as progress:
         found = answer(method.value, question, progress)
-    buffer = io.BytesIO()
-    found.figure.save(buffer, "PNG")
-    write_bytes(out, buffer.getvalue())
+    write_png(out, found.figure)
     report = {"image": str(image), "detector": detector, "method": method.value,
               "picture": str(out), **found.report}  # fmt: skip
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fpcodec.files import replacing
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from rich.console import Console
     from rich.progress import Progress
 
@@ -40,6 +42,13 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a file under a temporary name and rename it; parent folders are made."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def write_png(path: Path, picture: Image) -> None:
+    """Write a picture as a file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    write_bytes(path, buffer.getvalue())
 
 
 def write_json(path: Path, value: Any) -> None:
